@@ -1,0 +1,1 @@
+"""The hands: one module a system; observe, decide, act, verify, report."""

@@ -1,0 +1,1 @@
+"""Durable execution of a plan: gates, operator signals, status."""
