@@ -1,0 +1,70 @@
+"""A command: what to do, as a value.
+
+Each command knows what to observe, what is wanted, what must hold before it acts, the exact instructions and what
+would undo it. It does nothing itself, so a plan can be printed, compared, tested and replayed.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from datetime import timedelta
+from typing import ClassVar
+
+from inventory.models import Inventory
+from procedure.facts import Facts
+from procedure.instructions import Instruction
+from procedure.situation import Situation
+from procedure.subjects import Subject
+from procedure.values import Value
+from procedure.verdicts import Verdict
+
+
+class Command(Value):
+    """Base of all commands."""
+
+    kind: str
+    """Also the name of the activity that carries it out."""
+    mutates: ClassVar[bool] = True
+    """False: it only waits for a state or checks it."""
+
+    @property
+    @abstractmethod
+    def target(self) -> str:
+        """The machine, or the pair, it is about."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """One line for a person: "Stop Wildfly on acd-jb1"."""
+
+    @abstractmethod
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """What `wanted` and `conditions` need to know."""
+
+    @abstractmethod
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """Whether the wanted state is there: pass, not yet (fail), not applicable, or unknown."""
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """What must hold before it acts, invariants included. Checked on facts of that moment."""
+        return ()
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """What exactly is sent. Without facts: what a plan shows."""
+        return ()
+
+    def compensation(self) -> Command | None:
+        """What would undo it, if anything should."""
+        return None
+
+    def forced(self) -> Command | None:
+        """The same by force, only ever with the operator's word; None: there is no such way."""
+        return None
+
+    @abstractmethod
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """How long the wanted state may take to come."""
+
+    @abstractmethod
+    def expected(self, inventory: Inventory) -> timedelta:
+        """How long it usually takes."""

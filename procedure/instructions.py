@@ -1,0 +1,116 @@
+"""Instructions: the exact thing that is sent to a system. A plan prints them and a worker carries them out."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from procedure.values import Value
+
+
+class RunOn(Value):
+    """A command on a Linux machine or a hypervisor, over SSH, as a list of words."""
+
+    kind: Literal["run"] = "run"
+    machine: str
+    """A machine, or a VM-Host whose power provider is `command`."""
+    argv: tuple[str, ...]
+    sudo: bool = True
+    timeout: timedelta | None = None
+    """None: the inventory's time-out for commands."""
+    detached: bool = False
+    """The connection may break before it answers (shutdown)."""
+
+    @property
+    def text(self) -> str:
+        """As a person would type it."""
+        return f"ssh {self.machine} " + shlex.join((("sudo", "-n", *self.argv)) if self.sudo else self.argv)
+
+
+class WindowsServiceAction(Value):
+    """Stop or start a Windows service, found by key name or display name."""
+
+    kind: Literal["windows_service"] = "windows_service"
+    machine: str
+    service: str
+    action: Literal["start", "stop"]
+
+    @property
+    def text(self) -> str:
+        """As a person would type it."""
+        return f"winrm {self.machine} {self.action.capitalize()}-Service '{self.service}'"
+
+
+class WindowsCommand(Value):
+    """A command on a Windows machine, as a list of words."""
+
+    kind: Literal["windows_command"] = "windows_command"
+    machine: str
+    argv: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As a person would type it."""
+        return f"winrm {self.machine} " + " ".join(shlex.quote(word) for word in self.argv)
+
+
+class WindowsShutdown(Value):
+    """Orderly shutdown of a Windows machine."""
+
+    kind: Literal["windows_shutdown"] = "windows_shutdown"
+    machine: str
+
+    @property
+    def text(self) -> str:
+        """As a person would type it."""
+        return f"winrm {self.machine} shutdown /s /t 0"
+
+
+class SetServers(Value):
+    """Set servers of one backend of one HAProxy, by its admin page or its runtime socket."""
+
+    kind: Literal["set_servers"] = "set_servers"
+    balancer: str
+    backend: str
+    servers: tuple[str, ...]
+    state: Literal["maint", "ready", "drain"]
+
+    @property
+    def text(self) -> str:
+        """As a person would say it."""
+        return f"haproxy {self.balancer} {self.backend}/{{{','.join(self.servers)}}} {self.state.upper()}"
+
+
+class CreateSilence(Value):
+    """Silence machines at the monitoring server from now on."""
+
+    kind: Literal["create_silence"] = "create_silence"
+    machines: tuple[str, ...]
+    duration: timedelta
+    comment: str
+
+    @property
+    def text(self) -> str:
+        """As a person would say it."""
+        return f"monitoring: silence {', '.join(self.machines)} for {self.duration}"
+
+
+class LiftSilence(Value):
+    """End the product's own silences of machines."""
+
+    kind: Literal["lift_silence"] = "lift_silence"
+    machines: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As a person would say it."""
+        return f"monitoring: lift the silence of {', '.join(self.machines)}"
+
+
+Instruction = Annotated[
+    RunOn | WindowsServiceAction | WindowsCommand | WindowsShutdown | SetServers | CreateSilence | LiftSilence,
+    Field(discriminator="kind"),
+]

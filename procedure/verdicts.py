@@ -1,0 +1,76 @@
+"""The five answers of a condition, always with the reason and what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from procedure.values import Value
+
+
+class Answer(StrEnum):
+    """What a condition can answer."""
+
+    PASS = "pass"  # noqa: S105 - an answer, no password
+    WARN = "warn"
+    FAIL = "fail"
+    NOT_APPLICABLE = "not applicable"
+    UNKNOWN = "unknown"
+
+
+class Verdict(Value):
+    """Answer of one condition."""
+
+    condition: str
+    """What must hold, in words: "acd-store1 is not primary of the storage pair"."""
+    answer: Answer
+    reason: str = ""
+    """Why: what was expected and what was seen."""
+    next_step: str = ""
+    """What to do about it; empty for pass."""
+    invariant: int | None = None
+    """Number of the invariant (the procedure, section 6) it guards."""
+
+    @property
+    def allows(self) -> bool:
+        """Whether a mutating step may go on: a failed or unknown condition never does."""
+        return self.answer not in (Answer.FAIL, Answer.UNKNOWN)
+
+    @property
+    def text(self) -> str:
+        """One line for a person."""
+        return f"{self.condition}: {self.answer.value}" + (f" – {self.reason}" if self.reason else "")
+
+
+def passed(condition: str, reason: str = "", *, invariant: int | None = None) -> Verdict:
+    """The condition holds."""
+    return Verdict(condition=condition, answer=Answer.PASS, reason=reason, invariant=invariant)
+
+
+def warned(condition: str, reason: str, next_step: str = "") -> Verdict:
+    """It holds, but a person should know something."""
+    return Verdict(condition=condition, answer=Answer.WARN, reason=reason, next_step=next_step)
+
+
+def failed(condition: str, reason: str, next_step: str = "", *, invariant: int | None = None) -> Verdict:
+    """It does not hold."""
+    return Verdict(condition=condition, answer=Answer.FAIL, reason=reason, next_step=next_step, invariant=invariant)
+
+
+def not_applicable(condition: str, reason: str, *, invariant: int | None = None) -> Verdict:
+    """It does not concern this cluster or command."""
+    return Verdict(condition=condition, answer=Answer.NOT_APPLICABLE, reason=reason, invariant=invariant)
+
+
+def unknown(condition: str, reason: str, next_step: str = "", *, invariant: int | None = None) -> Verdict:
+    """It can't be told."""
+    return Verdict(condition=condition, answer=Answer.UNKNOWN, reason=reason, next_step=next_step, invariant=invariant)
+
+
+_SEVERITY = (Answer.UNKNOWN, Answer.FAIL, Answer.WARN, Answer.PASS, Answer.NOT_APPLICABLE)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Answer:
+    """The answer of several conditions together: unknown before fail before warn before pass."""
+    answers = {verdict.answer for verdict in verdicts}
+    return next((answer for answer in _SEVERITY if answer in answers), Answer.NOT_APPLICABLE)
