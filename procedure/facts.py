@@ -71,7 +71,7 @@ class ResourceState(Value):
     id: str
     agent: str
     role: str
-    """In the words of Pacemaker 2.1: Started, Stopped, Promoted, Unpromoted, Starting, …; older words are translated."""
+    """In the words of Pacemaker 2.1: Started, Stopped, Promoted, Unpromoted, Starting, …; older are translated."""
     nodes: tuple[str, ...] = ()
     active: bool = False
     managed: bool = True
