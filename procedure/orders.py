@@ -1,0 +1,62 @@
+"""Orders: what a run hands to a worker, and what it gets back. The one language both sides import."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from inventory.models import Timings
+from procedure.commands import AnyCommand
+from procedure.facts import Observation
+from procedure.subjects import Subject
+from procedure.values import Value
+
+OBSERVE: Final = "observe"
+"""Name of the activity that observes subjects and changes nothing: `ObserveOrder` in, `Observed` out."""
+WATCH_OUTAGE: Final = "watch_outage"
+"""Name of the activity that measures the outage until it is cancelled: `OutageOrder` in, `Outage` out.
+
+Cancel it with `ActivityCancellationType.WAIT_CANCELLATION_COMPLETED`: it returns its measurements then."""
+
+TRANSIENT: Final = "transient"
+"""Type of the one activity failure that is retried. All other types are a `StepProblem.kind` and are not."""
+
+
+class _Order(Value):
+    inventory_digest: str
+    """Of the inventory the plan was made from; a worker with another one refuses the order."""
+    cluster: str
+
+
+class StepOrder(_Order):
+    """Carry out one command. The activity has the name of the command's `kind` and answers with a `StepReport`."""
+
+    step_id: str
+    stage: int
+    stage_title: str = ""
+    command: AnyCommand
+    vacated: str
+    """Name of the VM-Host that goes down."""
+    attempts: int | None = None
+    """How often the run tries at most; on the last attempt a lost connection is *unknown*. None: the activity's
+    own retry policy says it."""
+
+
+class ObserveOrder(_Order):
+    """Observe subjects, all at the same time."""
+
+    step_id: str
+    subjects: tuple[Subject, ...]
+
+
+class Observed(Value):
+    """What was observed, one observation for each subject, in the order of the subjects."""
+
+    observations: tuple[Observation, ...] = ()
+
+
+class OutageOrder(_Order):
+    """Measure the outage by the inventory's probes until cancelled."""
+
+    interval: timedelta = Timings().probe
+    """Between two measurements."""
