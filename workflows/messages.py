@@ -1,0 +1,114 @@
+"""What is said to a run: its request, and the operator's signals. One JSON value each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from inventory.models import Inventory
+
+By = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+
+
+class Message(BaseModel):
+    """Base of all messages: unknown fields are refused, so that a typing error does not pass as a wish."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class FailoverRequest(Message):
+    """Start of a controlled failover."""
+
+    inventory: Inventory
+    vacate: str
+    """VM-Host that is to be taken down."""
+    reason: Text = ""
+    requested_by: Text = ""
+
+
+class HealthRequest(Message):
+    """Start of a health check alone."""
+
+    inventory: Inventory
+    vacate: str | None = None
+    """Judge as if this VM-Host were to be vacated; None: the one that is not active."""
+
+
+class Approve(Message):
+    """Open a gate."""
+
+    gate: str
+    """Name of the gate."""
+    seen: str
+    """The code shown at the gate: it proves that this very gate was seen."""
+    by: By
+    comment: Text = ""
+
+
+class Reject(Message):
+    """Do not open a gate: the run ends here as aborted."""
+
+    gate: str
+    seen: str
+    by: By
+    comment: Reason
+
+
+class Retry(Message):
+    """Try a step again that waits for the operator."""
+
+    step: str
+    by: By
+    force: bool = False
+    """Use the step's way by force, if it has one (cut the power of a machine that does not shut down)."""
+    reason: Text = ""
+
+
+class Skip(Message):
+    """Go on without a step that waits for the operator. The run can then only end as completed with skips."""
+
+    step: str
+    by: By
+    reason: Reason
+
+
+class Abort(Message):
+    """End the run where it stands. Nothing is rolled back."""
+
+    by: By
+    reason: Reason
+
+
+class Confirm(Message):
+    """An operator task was done."""
+
+    step: str
+    by: By
+    comment: Text = ""
+
+
+SIGNAL_MODELS: dict[str, type[Message]] = {
+    "approve": Approve,
+    "reject": Reject,
+    "retry": Retry,
+    "skip": Skip,
+    "abort": Abort,
+    "confirm": Confirm,
+}
+
+
+class Decide(Message):
+    """What the command line sends: the same wishes as an update, validated and answered at once."""
+
+    signal: Literal["approve", "reject", "retry", "skip", "abort", "confirm"]
+    payload: dict[str, str | bool] = Field(default_factory=dict)
+
+
+class Answer(BaseModel):
+    """Answer to a wish of the operator."""
+
+    accepted: bool
+    text: str

@@ -1,0 +1,33 @@
+"""Names that starters, workers and workflows must agree on."""
+
+from __future__ import annotations
+
+from temporalio.common import SearchAttributeKey
+
+CLUSTER = SearchAttributeKey.for_keyword("ClusterName")
+STAGE = SearchAttributeKey.for_keyword("Stage")
+"""For example "04 drain sessions"; "ended: completed" at the end."""
+WAITING = SearchAttributeKey.for_keyword("WaitingFor")
+"""What a person has to decide, or "nothing"."""
+SEARCH_ATTRIBUTES = (CLUSTER, STAGE, WAITING)
+
+SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm")
+STATUS_QUERY = "status"
+PLAN_QUERY = "plan"
+REPORT_QUERY = "report"
+DECIDE_UPDATE = "decide"
+
+
+def workflow_id(cluster: str) -> str:
+    """One id per cluster for both directions: two runs can't meet (invariant 8)."""
+    return f"cluster-{cluster}"
+
+
+def health_workflow_id(cluster: str) -> str:
+    """A health check changes nothing, so it may run beside a failover."""
+    return f"health-{cluster}"
+
+
+def task_queue(cluster: str) -> str:
+    """Each cluster has its own queue: its workers hold its inventory and its secrets, and no other's."""
+    return f"failover-{cluster}"

@@ -1,0 +1,164 @@
+"""What a run tells about itself: status and report, complete and typed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Literal
+
+from procedure.as_found import AsFound
+from pydantic import BaseModel, ConfigDict
+
+from procedure.reports import Outage, Outcome, RunOutcome, StepProblem, StepReport
+from procedure.verdicts import Verdict
+
+
+class Told(BaseModel):
+    """Base of what is told. Fields of another version are ignored."""
+
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+
+class StepState(StrEnum):
+    """Where a step is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting for the operator"
+    ENDED = "ended"
+    NOT_STARTED = "not started"
+    """The run ended before."""
+
+
+class StepRecord(Told):
+    """A step of the run: where it is, what came of it, and the evidence."""
+
+    id: str
+    stage: int
+    title: str
+    target: str = ""
+    kind: str = ""
+    state: StepState = StepState.PENDING
+    outcome: Outcome | None = None
+    reason: str = ""
+    """Why it was skipped, or what a person confirmed."""
+    decided_by: str = ""
+    attempts: int = 0
+    """Times it was handed to a worker by this run (retries by the operator count)."""
+    began: datetime | None = None
+    ended: datetime | None = None
+    problem: StepProblem | None = None
+    """What stopped it, while it waits; the last one, when it was skipped."""
+    report: StepReport | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether those that follow it may start."""
+        return self.state is StepState.ENDED
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From its first start to its end."""
+        return self.ended - self.began if self.began and self.ended else None
+
+
+class Hint(Told):
+    """A signal that would be understood now, with the JSON to paste."""
+
+    signal: str
+    payload: dict[str, str | bool]
+    meaning: str = ""
+
+
+class Wait(Told):
+    """Something that waits for a person."""
+
+    kind: Literal["gate", "problem", "operator task"]
+    step: str
+    title: str
+    text: str
+    gate: str = ""
+    code: str = ""
+    since: datetime
+    deadline: datetime | None = None
+    overdue: bool = False
+    """Its deadline has passed. It is still waiting: a gate never opens by itself."""
+    can_force: bool = False
+    hints: tuple[Hint, ...] = ()
+
+
+class DecisionRecord(Told):
+    """Everything anyone said to the run, accepted or not."""
+
+    at: datetime
+    signal: str
+    by: str = ""
+    about: str = ""
+    accepted: bool
+    answer: str
+    said: str = ""
+    """What was said, shortened, if it was not understood or not accepted."""
+
+
+class StageView(Told):
+    """A stage as a person reads it."""
+
+    number: int
+    label: str
+    title: str
+    note: str = ""
+    state: Literal["pending", "running", "waiting", "ended", "not started"] = "pending"
+    done: int = 0
+    total: int = 0
+    began: datetime | None = None
+    ended: datetime | None = None
+
+
+class Status(Told):
+    """The whole state of a run."""
+
+    cluster: str
+    direction: Literal["failover", "failback"] = "failover"
+    vacated: str
+    surviving: str
+    reason: str = ""
+    requested_by: str = ""
+    workflow_id: str = ""
+    run_id: str = ""
+    phase: str = ""
+    """In one line: where it is."""
+    began: datetime
+    ended: datetime | None = None
+    outcome: RunOutcome | None = None
+    outcome_reason: str = ""
+    inventory_digest: str = ""
+    plan_digest: str = ""
+    expected: timedelta | None = None
+    expected_outage: timedelta | None = None
+    critical_path: timedelta | None = None
+    stages: tuple[StageView, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    decisions: tuple[DecisionRecord, ...] = ()
+    health: tuple[Verdict, ...] = ()
+    outage: Outage | None = None
+    as_found: AsFound | None = None
+    notes: tuple[str, ...] = ()
+    """What a person should know: a silence that could not be extended, for example."""
+
+
+class RunReport(Status):
+    """The result of a run: its last status, with what remains to be done."""
+
+    next_steps: tuple[str, ...] = ()
+
+
+class HealthReport(Told):
+    """Result of a health check alone."""
+
+    cluster: str
+    began: datetime
+    ended: datetime
+    vacated: str
+    healthy: bool
+    verdicts: tuple[Verdict, ...]
