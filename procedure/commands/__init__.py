@@ -1,1 +1,67 @@
-"""All commands of the procedure."""
+"""All commands of the procedure. A new system is a new module here and its hands; nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from procedure.commands.backup import DeleteSnapshot, RemoveBackup, TakeBackup, TakeSnapshot
+from procedure.commands.balancers import AwaitServersUp, SetMaintenance
+from procedure.commands.base import Command
+from procedure.commands.checks import CheckPair, CheckReplication, RunProbe
+from procedure.commands.daemon import StartDaemon, StopDaemon
+from procedure.commands.machines import CutPower, ShutDownMachine
+from procedure.commands.monitoring import LiftSilence, SilenceMonitoring
+from procedure.commands.pairs import MovePair, RejoinNode
+from procedure.commands.sessions import AwaitDrained
+from procedure.commands.software import StartComponent, StopComponent
+
+AnyCommand = Annotated[
+    StopComponent
+    | StartComponent
+    | AwaitDrained
+    | MovePair
+    | RejoinNode
+    | SetMaintenance
+    | AwaitServersUp
+    | StopDaemon
+    | StartDaemon
+    | ShutDownMachine
+    | CutPower
+    | TakeBackup
+    | RemoveBackup
+    | TakeSnapshot
+    | DeleteSnapshot
+    | SilenceMonitoring
+    | LiftSilence
+    | CheckPair
+    | CheckReplication
+    | RunProbe,
+    Field(discriminator="kind"),
+]
+
+__all__ = [
+    "AnyCommand",
+    "AwaitDrained",
+    "AwaitServersUp",
+    "CheckPair",
+    "CheckReplication",
+    "Command",
+    "CutPower",
+    "DeleteSnapshot",
+    "LiftSilence",
+    "MovePair",
+    "RejoinNode",
+    "RemoveBackup",
+    "RunProbe",
+    "SetMaintenance",
+    "ShutDownMachine",
+    "SilenceMonitoring",
+    "StartComponent",
+    "StartDaemon",
+    "StopComponent",
+    "StopDaemon",
+    "TakeBackup",
+    "TakeSnapshot",
+]
