@@ -37,6 +37,8 @@ class StepOrder(_Order):
     command: AnyCommand
     vacated: str
     """Name of the VM-Host that goes down."""
+    verify_only: bool = False
+    """Only wait for the wanted state and never act, for example after a person confirmed an operator task."""
     attempts: int | None = None
     """How often the run tries at most; on the last attempt a lost connection is *unknown*. None: the activity's
     own retry policy says it."""

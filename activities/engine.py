@@ -1,0 +1,300 @@
+"""How a step works, always the same: observe, decide, act, verify, report.
+
+Nothing is believed that was not observed: an exit code is no proof, a lost answer is looked after, a time-out is
+*unknown*. Because it observes first, carrying out the same command twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from activities.errors import Permanent, SystemTrouble, Transient, shortened
+from activities.hands import Hands
+from procedure.commands.base import Command
+from procedure.facts import Facts, Observation
+from procedure.reports import Evidence, Outcome, StepProblem, StepReport
+from procedure.situation import Situation
+from procedure.verdicts import Answer, Verdict
+
+MAX_EVIDENCE: Final = 20
+"""A report keeps this many instructions and observations: enough to see what was done, few enough for a history."""
+
+PATIENT_POLLS: Final = 10
+"""A machine that boots or shuts down refuses logins and answers nonsense for a moment (pam_nologin, a half-started
+cluster manager). While a state is waited for, a refusal counts only after this many polls in a row."""
+
+_NEXT: Final = {
+    "refused": "see to the condition, then retry; or skip the step with a reason, or abort",
+    "rejected": "mend the access (credentials, host key, certificate, privilege), then retry",
+    "failed": "look at the system, then retry; or skip the step with a reason, or abort",
+    "unknown": "look at the system yourself, then retry: it is observed again before anything is done",
+}
+
+ProblemKind = Literal["refused", "rejected", "failed", "unknown"]
+Progress = Callable[[str, bool], None]
+"""Told what is being waited for, in words, and whether an instruction was already sent."""
+
+
+class StepStopped(Exception):
+    """The step did not end well, and trying again by itself would change nothing: the operator decides."""
+
+    def __init__(self, problem: StepProblem) -> None:
+        self.problem = problem
+        super().__init__(problem.text)
+
+
+class StepInterrupted(StepStopped):
+    """The connection was lost or the system was busy: try again. If it stays so, the problem says *unknown*."""
+
+
+def _silent(text: str, acted: bool) -> None:
+    """Nobody listens to the progress."""
+
+
+@dataclass
+class _Sight:
+    """What was seen at one moment, and what it means for the command."""
+
+    facts: Facts
+    wanted: Verdict
+
+    @property
+    def holds(self) -> bool:
+        return self.wanted.answer in (Answer.PASS, Answer.WARN)
+
+    def trouble(self, kind: str) -> Observation | None:
+        return next((o for o in self.facts.observations if o.trouble == kind), None)
+
+    @property
+    def permanent(self) -> Observation | None:
+        return self.trouble("rejected") or self.trouble("not understood")
+
+
+@dataclass
+class Engine:
+    """Carries out one command, once. Make a new one for each attempt.
+
+    Attributes:
+        command: what to do.
+        situation: the cluster, and which host is vacated.
+        hands: all systems.
+        progress: told what is being waited for.
+        acted_before: an earlier attempt has already sent an instruction, so a wanted state that is found now is
+            this step's work (*done*) and not *unchanged*.
+        verify_only: never act, only wait for the wanted state.
+    """
+
+    command: Command
+    situation: Situation
+    hands: Hands
+    progress: Progress = _silent
+    acted_before: bool = False
+    verify_only: bool = False
+    _evidence: list[Evidence] = field(default_factory=list)
+    _began: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def run(self) -> StepReport:
+        """Observe, decide, act, verify, report.
+
+        Raises:
+            StepInterrupted: try again.
+            StepStopped: refused, rejected, failed or unknown; the operator decides.
+        """
+        self._tell(f"observing: {self.command.title}")
+        sight = await self._observe()
+        if sight.wanted.answer is Answer.NOT_APPLICABLE:
+            return self._report(Outcome.NOT_APPLICABLE, sight)
+        if not self.command.mutates or self.verify_only:
+            return await self._verify(sight, ())
+        if sight.holds:
+            return self._report(Outcome.DONE if self.acted_before else Outcome.UNCHANGED, sight)
+        self._must_be_known(sight)
+        verdicts = self._decide(sight)
+        if not await self._act(sight, verdicts):
+            return self._report(Outcome.DONE, await self._observe(), verdicts)
+        return await self._verify(await self._observe(), verdicts)
+
+    # --- observe ------------------------------------------------------------------------------------------------------
+
+    async def _observe(self) -> _Sight:
+        observations = await self.hands.observe_all(self.command.observes(self.situation))
+        facts = Facts(observations=observations)
+        return _Sight(facts, self.command.wanted(self.situation, facts))
+
+    def _must_be_known(self, sight: _Sight) -> None:
+        """Never act on an unknown state (invariant 1)."""
+        if sight.wanted.answer is Answer.UNKNOWN:
+            self._stop_for_trouble(sight, (sight.wanted,))
+            raise self._stopped("unknown", sight, (sight.wanted,))
+
+    def _stop_for_trouble(self, sight: _Sight, unknown: tuple[Verdict, ...]) -> None:
+        """Raise what the trouble of the observations calls for; return if there was none."""
+        if permanent := sight.permanent:
+            raise self._stopped("rejected" if permanent.trouble == "rejected" else "unknown", sight, unknown)
+        if sight.trouble("transient"):
+            raise StepInterrupted(self._problem("unknown", sight, unknown))
+
+    # --- decide -------------------------------------------------------------------------------------------------------
+
+    def _decide(self, sight: _Sight) -> tuple[Verdict, ...]:
+        verdicts = self.command.conditions(self.situation, sight.facts)
+        against = tuple(verdict for verdict in verdicts if not verdict.allows)
+        if not against:
+            return verdicts
+        if all(verdict.answer is Answer.UNKNOWN for verdict in against):
+            self._stop_for_trouble(sight, against)
+        raise self._stopped("refused", sight, against, verdicts)
+
+    # --- act ----------------------------------------------------------------------------------------------------------
+
+    async def _act(self, sight: _Sight, verdicts: tuple[Verdict, ...]) -> bool:
+        """Send the instructions. False: an answer was lost, but the wanted state is there."""
+        for instruction in self.command.instructions(self.situation, sight.facts):
+            self._tell(f"sending: {instruction.text}", acted=True)
+            try:
+                self._evidence.append(await self.hands.act(instruction))
+            except SystemTrouble as trouble:
+                at = datetime.now(UTC)
+                self._evidence.append(Evidence(at=at, instruction=instruction.text, answer=f"no answer: {trouble}"))
+                await self._look_after(trouble, verdicts)
+                return False
+        return True
+
+    async def _look_after(self, trouble: SystemTrouble, verdicts: tuple[Verdict, ...]) -> None:
+        """Whether a troubled instruction worked is told by observation alone."""
+        sight = await self._observe()
+        if sight.holds:
+            return
+        kind: ProblemKind = "rejected" if trouble.trouble == "rejected" else "unknown"
+        problem = StepProblem(
+            kind=kind,
+            machine=self.command.target,
+            expected=sight.wanted.condition,
+            seen=shortened(f"{trouble.seen} Then: {sight.wanted.reason or sight.wanted.answer.value}"),
+            next_step=trouble.next_step or _NEXT[kind],
+            report=self._report(Outcome.UNKNOWN, sight, verdicts),
+        )
+        raise StepStopped(problem) if isinstance(trouble, Permanent) else StepInterrupted(problem)
+
+    # --- verify -------------------------------------------------------------------------------------------------------
+
+    async def _verify(self, sight: _Sight, verdicts: tuple[Verdict, ...]) -> StepReport:
+        """Look until the wanted state is there, or the deadline."""
+        poll = self.situation.inventory.timings.poll.total_seconds()
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.command.deadline(self.situation.inventory).total_seconds()
+        last_known: Verdict | None = None
+        refusals = 0
+        while not sight.holds and sight.wanted.answer is not Answer.NOT_APPLICABLE:
+            last_known = sight.wanted if sight.wanted.answer is Answer.FAIL else last_known
+            refusals = refusals + 1 if sight.permanent and sight.wanted.answer is Answer.UNKNOWN else 0
+            if clock() >= deadline or refusals > PATIENT_POLLS:
+                raise self._not_seen(sight, verdicts, last_known)
+            self._tell(f"waiting: {sight.wanted.reason or sight.wanted.condition}", acted=bool(self._evidence))
+            await asyncio.sleep(min(poll, max(deadline - clock(), 0)))
+            sight = await self._observe()
+        return self._report(self._outcome_of(sight), sight, verdicts)
+
+    def _outcome_of(self, sight: _Sight) -> Outcome:
+        if sight.wanted.answer is Answer.NOT_APPLICABLE and not self._evidence:
+            return Outcome.NOT_APPLICABLE
+        return Outcome.DONE
+
+    def _not_seen(self, sight: _Sight, verdicts: tuple[Verdict, ...], last_known: Verdict | None) -> StepStopped:
+        """The deadline is over: *failed* if the state was seen and is another, else *unknown*."""
+        if sight.wanted.answer is Answer.FAIL:
+            return self._stopped("failed", sight, (sight.wanted,), verdicts)
+        wanted = sight.wanted
+        if last_known is not None:
+            reason = f"{wanted.reason or 'nothing'}; last seen: {last_known.reason or last_known.condition}"
+            wanted = wanted.model_copy(update={"reason": reason})
+        rejected = sight.permanent is not None and sight.permanent.trouble == "rejected"
+        return self._stopped("rejected" if rejected else "unknown", sight, (wanted,), verdicts)
+
+    # --- report -------------------------------------------------------------------------------------------------------
+
+    def _tell(self, text: str, *, acted: bool = False) -> None:
+        self.progress(shortened(text), acted or self.acted_before)
+
+    def _report(self, outcome: Outcome, sight: _Sight, verdicts: tuple[Verdict, ...] = ()) -> StepReport:
+        return StepReport(
+            outcome=outcome,
+            seen=shortened(sight.wanted.reason or sight.wanted.text),
+            verdicts=verdicts,
+            evidence=self._evidence_with(sight),
+            began=self._began,
+            ended=datetime.now(UTC),
+        )
+
+    def _evidence_with(self, sight: _Sight) -> tuple[Evidence, ...]:
+        """What was sent, then through what the state was finally seen; the earliest and the latest, if too many."""
+        seen = (
+            Evidence(at=o.at, instruction=f"observed: {shortened(o.source)}", answer=_told(o))
+            for o in sight.facts.observations
+        )
+        everything = (*self._evidence, *seen)
+        if len(everything) <= MAX_EVIDENCE:
+            return everything
+        half = MAX_EVIDENCE // 2
+        return (*everything[:half], *everything[-half:])
+
+    def _stopped(
+        self, kind: ProblemKind, sight: _Sight, against: tuple[Verdict, ...], verdicts: tuple[Verdict, ...] = ()
+    ) -> StepStopped:
+        return StepStopped(self._problem(kind, sight, against, verdicts))
+
+    def _problem(
+        self, kind: ProblemKind, sight: _Sight, against: tuple[Verdict, ...], verdicts: tuple[Verdict, ...] = ()
+    ) -> StepProblem:
+        outcome = Outcome.UNKNOWN if kind == "unknown" else Outcome.FAILED
+        return StepProblem(
+            kind=kind,
+            machine=self.command.target,
+            expected="; ".join(verdict.condition for verdict in against),
+            seen="; ".join(shortened(verdict.reason) or verdict.answer.value for verdict in against),
+            next_step=" ".join(dict.fromkeys(v.next_step for v in against if v.next_step)) or _NEXT[kind],
+            report=self._report(outcome, sight, verdicts or against),
+        )
+
+
+def _told(observation: Observation) -> str:
+    """What an observation says, short enough for a report."""
+    if observation.fact is None:
+        return shortened(observation.problem)
+    return shortened(observation.fact.model_dump_json(exclude={"kind"}, exclude_defaults=True))
+
+
+async def carry_out(
+    command: Command,
+    situation: Situation,
+    hands: Hands,
+    *,
+    progress: Progress = _silent,
+    acted_before: bool = False,
+    verify_only: bool = False,
+) -> StepReport:
+    """Carry out one command: observe, decide, act, verify, report.
+
+    Raises:
+        StepInterrupted: the connection was lost or the system was busy; try again.
+        StepStopped: refused, rejected, failed or unknown; the operator decides.
+    """
+    engine = Engine(command, situation, hands, progress, acted_before=acted_before, verify_only=verify_only)
+    return await engine.run()
+
+
+def interrupted(command: Command, trouble: Transient) -> StepInterrupted:
+    """The interruption that a lost connection outside of observing and acting is."""
+    return StepInterrupted(
+        StepProblem(
+            kind="unknown",
+            machine=command.target,
+            expected=command.title,
+            seen=trouble.seen,
+            next_step=trouble.next_step or _NEXT["unknown"],
+        )
+    )
