@@ -99,6 +99,10 @@ class Upkeep(Value):
 
     command: AnyCommand
     every: timedelta
+    after: tuple[StepId, ...] = ()
+    """Begins when these steps are over."""
+    until: tuple[StepId, ...] = ()
+    """Ends when one of these steps is over, at the latest with the run."""
 
 
 class Plan(Value):
@@ -118,6 +122,10 @@ class Plan(Value):
     stages: tuple[Stage, ...]
     steps: tuple[Step, ...]
     upkeep: tuple[Upkeep, ...] = ()
+    outage_from: int = 3
+    """The outage is measured from the first changing step of this stage on,"""
+    outage_until: int = 13
+    """until this stage is over but for its gates."""
     on_abort: tuple[Step, ...] = ()
     """Done, one after another, when a run is aborted: nothing stays silenced that is not off on purpose."""
 

@@ -1,0 +1,351 @@
+"""The ledger of a run: where each step is, what waits for a person, and what people said. Pure: no clock, no Temporal.
+
+Every wish is answered and recorded: accepted, or refused with the reason and what would be understood instead.
+Nothing said here can break a run or open a gate that is not named with its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from inventory.models import Approval
+from procedure.plan import Gate, OperatorTask, Step
+from procedure.reports import Outcome, StepProblem, StepReport
+from workflows.messages import (
+    SIGNAL_MODELS,
+    Abort,
+    Answer,
+    Approve,
+    Confirm,
+    Message,
+    Reject,
+    Retry,
+    Skip,
+)
+from workflows.status import DecisionRecord, Hint, StepRecord, StepState, Wait
+
+MAX_DECISIONS = 200
+"""Wishes kept word by word: far more than a run needs, few enough that a flood of signals can't fill its history."""
+MAX_SAID = 300
+"""Characters kept of a wish that was not understood."""
+
+Resolution = Approve | Reject | Retry | Skip | Confirm
+"""What a person decided about a step that waited."""
+
+
+class Ledger:
+    """State of a run that people see and change."""
+
+    def __init__(self, approval: Approval) -> None:
+        self._approval = approval
+        self.records: dict[str, StepRecord] = {}
+        self.waits: dict[str, Wait] = {}
+        """By step id."""
+        self.decisions: list[DecisionRecord] = []
+        self.unrecorded = 0
+        """Wishes beyond `MAX_DECISIONS`."""
+        self.abort: Abort | None = None
+        self._resolutions: dict[str, Resolution] = {}
+        self._closed_gates: dict[str, str] = {}
+
+    # Steps
+
+    def plan(self, steps: Iterable[Step]) -> None:
+        """Add steps that are to be done; those already known are left as they are."""
+        for step in steps:
+            target = getattr(step.action, "target", "")
+            record = StepRecord(id=step.id, stage=step.stage, title=step.title, target=target, kind=step.action.kind)
+            self.records.setdefault(step.id, record)
+
+    def begin(self, step: str, now: datetime) -> StepRecord:
+        """A step was handed to a worker."""
+        record = self.records[step]
+        record.state = StepState.RUNNING
+        record.began = record.began or now
+        record.attempts += 1
+        return record
+
+    def end(self, step: str, outcome: Outcome, now: datetime, report: StepReport | None = None) -> None:
+        """A step is over."""
+        record = self.records[step]
+        record.state, record.outcome, record.ended = StepState.ENDED, outcome, now
+        record.began = record.began or now
+        if report is not None:
+            record.report, record.problem = report, None
+
+    def is_over(self, step: str) -> bool:
+        """Whether those that follow a step may start."""
+        return self.records[step].is_over
+
+    def finish(self) -> None:
+        """The run is over: what has not ended was not started, or was left in the middle."""
+        self.waits.clear()
+        for record in self.records.values():
+            if record.state is StepState.PENDING:
+                record.state = StepState.NOT_STARTED
+            elif record.state is StepState.WAITING:
+                record.state = StepState.ENDED
+                record.outcome = _left_as(record.problem)
+
+    # What waits for a person
+
+    def wait_at_gate(self, step: Step, gate: Gate, code: str, now: datetime) -> None:
+        """A gate is reached."""
+        self._wait(
+            step,
+            Wait(
+                kind="gate",
+                step=step.id,
+                title=step.title,
+                text=gate.question,
+                gate=gate.name,
+                code=code,
+                since=now,
+                deadline=now + gate.deadline,
+                hints=_gate_hints(gate.name, code),
+            ),
+        )
+
+    def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
+        """Something only a person can do is due."""
+        hints = (
+            Hint(signal="confirm", payload={"step": step.id, "by": "YOUR NAME"}, meaning="it was done"),
+            *_skip_and_abort(step.id),
+        )
+        text = task.instructions
+        self._wait(step, Wait(kind="operator task", step=step.id, title=step.title, text=text, since=now, hints=hints))
+
+    def wait_with_problem(self, step: Step, problem: StepProblem, can_force: bool, now: datetime) -> None:
+        """A step did not end well."""
+        self.records[step.id].problem = problem
+        self.records[step.id].report = problem.report
+        wait = Wait(
+            kind="problem",
+            step=step.id,
+            title=step.title,
+            text=problem.text,
+            since=now,
+            can_force=can_force,
+            hints=(*_retry_hints(step.id, can_force), *_skip_and_abort(step.id)),
+        )
+        self._wait(step, wait)
+
+    def _wait(self, step: Step, wait: Wait) -> None:
+        self.records[step.id].state = StepState.WAITING
+        self.records[step.id].began = self.records[step.id].began or wait.since
+        self.waits[step.id] = wait
+        self._resolutions.pop(step.id, None)
+
+    def overdue(self, step: str) -> None:
+        """The deadline of a gate passed; it holds."""
+        if step in self.waits:
+            self.waits[step] = self.waits[step].model_copy(update={"overdue": True})
+
+    def resolved(self, step: str) -> bool:
+        """Whether a person has decided about a step that waits."""
+        return step in self._resolutions
+
+    def take(self, step: str) -> Resolution:
+        """The decision about a step; it waits no longer."""
+        self.waits.pop(step, None)
+        return self._resolutions.pop(step)
+
+    # What people say
+
+    def hear(self, signal: str, said: object, now: datetime) -> Answer:
+        """Understand, check, apply and record one wish."""
+        model = SIGNAL_MODELS.get(signal)
+        if model is None:
+            answer = _no(f"unknown signal {signal[:60]!r}; understood are: {', '.join(SIGNAL_MODELS)}")
+            return self._record(signal[:60], said, None, answer, now)
+        try:
+            wish = model.model_validate(said)
+        except ValidationError as error:
+            return self._record(signal, said, None, _no(_not_understood(signal, error)), now)
+        answer = self._apply(wish)
+        return self._record(signal, said, wish, answer, now)
+
+    def judge(self, signal: str, said: object) -> Answer:
+        """What `hear` would answer, without doing it."""
+        model = SIGNAL_MODELS.get(signal)
+        if model is None:
+            return _no(f"unknown signal {signal[:60]!r}; understood are: {', '.join(SIGNAL_MODELS)}")
+        try:
+            wish = model.model_validate(said)
+        except ValidationError as error:
+            return _no(_not_understood(signal, error))
+        return self._objection(wish) or Answer(accepted=True, text="")
+
+    def _apply(self, wish: Message) -> Answer:
+        objection = self._objection(wish)
+        if objection is not None:
+            return objection
+        if isinstance(wish, Abort):
+            self.abort = wish
+            return _yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
+        assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm)  # noqa: S101 - narrows the type, all are handled
+        step = self._step_of(wish)
+        self._resolutions[step] = wish
+        if isinstance(wish, Approve | Reject):
+            self._closed_gates[wish.gate] = f"{'approved' if isinstance(wish, Approve) else 'rejected'} by {wish.by}"
+        return _yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}")
+
+    def _objection(self, wish: Message) -> Answer | None:
+        by = getattr(wish, "by", "")
+        allowed = self._approval.approvers
+        if allowed and by not in allowed:
+            return _no(f"{by!r} may not decide here; allowed are: {', '.join(allowed)}")
+        if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm):
+            return _no(f"the run is already being aborted, by {self.abort.by}")
+        checks: dict[type[Message], Callable[[Any], Answer | None]] = {
+            Approve: self._about_gate,
+            Reject: self._about_gate,
+            Retry: self._about_retry,
+            Skip: self._about_skip,
+            Confirm: self._about_confirm,
+        }
+        check = checks.get(type(wish))
+        return check(wish) if check else None
+
+    def _about_gate(self, wish: Approve | Reject) -> Answer | None:
+        wait = self._gate(wish.gate)
+        if wait is None:
+            done = self._closed_gates.get(wish.gate)
+            if done:
+                return _no(f"gate {wish.gate} was already {done}")
+            open_now = ", ".join(w.gate for w in self.waits.values() if w.gate) or "none"
+            return _no(f"gate {wish.gate[:60]!r} is not open; open now: {open_now}")
+        if self.resolved(wait.step):
+            return _no(f"gate {wish.gate} was already {self._closed_gates[wish.gate]}")
+        if wish.seen != wait.code:
+            return _no(
+                f"gate {wish.gate} shows the code {wait.code}, not {wish.seen[:20]!r}: read the gate, then use its code"
+            )
+        return None
+
+    def _about_retry(self, wish: Retry) -> Answer | None:
+        wait = self.waits.get(wish.step)
+        if wait is None or wait.kind != "problem":
+            return self._not_waiting(wish.step, "retry", "problem")
+        if wish.force and not wait.can_force:
+            return _no(f"{wish.step} has no way by force; send it without force")
+        if wish.force and not wish.reason:
+            return _no("force needs a reason")
+        return self._already(wish.step)
+
+    def _about_skip(self, wish: Skip) -> Answer | None:
+        wait = self.waits.get(wish.step)
+        if wait is None or wait.kind == "gate":
+            return self._not_waiting(wish.step, "skip", "problem", "operator task")
+        return self._already(wish.step)
+
+    def _about_confirm(self, wish: Confirm) -> Answer | None:
+        wait = self.waits.get(wish.step)
+        if wait is None or wait.kind != "operator task":
+            return self._not_waiting(wish.step, "confirm", "operator task")
+        return self._already(wish.step)
+
+    def _already(self, step: str) -> Answer | None:
+        return _no(f"{step} was already decided upon") if self.resolved(step) else None
+
+    def _not_waiting(self, step: str, signal: str, *kinds: str) -> Answer:
+        waiting = ", ".join(w.step for w in self.waits.values() if w.kind in kinds) or "none"
+        record = self.records.get(step)
+        if record is None:
+            return _no(f"there is no step {step[:80]!r}; steps that could be told to {signal} now: {waiting}")
+        return _no(f"{step} is {record.state.value} and can't be told to {signal}; steps that can now: {waiting}")
+
+    def _gate(self, name: str) -> Wait | None:
+        return next((wait for wait in self.waits.values() if wait.kind == "gate" and wait.gate == name), None)
+
+    def _step_of(self, wish: Resolution) -> str:
+        if isinstance(wish, Approve | Reject):
+            wait = self._gate(wish.gate)
+            return wait.step if wait else ""
+        return wish.step
+
+    def _record(self, signal: str, said: object, wish: Message | None, answer: Answer, now: datetime) -> Answer:
+        if len(self.decisions) >= MAX_DECISIONS:
+            self.unrecorded += 1
+            return answer
+        about = str(getattr(wish, "gate", "") or getattr(wish, "step", ""))[:120]
+        words = str(getattr(wish, "comment", "") or getattr(wish, "reason", ""))
+        self.decisions.append(
+            DecisionRecord(
+                at=now,
+                signal=signal,
+                by=getattr(wish, "by", ""),
+                about=about,
+                accepted=answer.accepted,
+                answer=answer.text,
+                said=words if wish is not None else repr(said)[:MAX_SAID],
+            )
+        )
+        return answer
+
+
+_EFFECT: dict[type[Message], str] = {
+    Approve: "approved",
+    Reject: "rejected, the run ends here",
+    Retry: "will be tried again",
+    Skip: "skipped",
+    Confirm: "confirmed",
+}
+
+
+def _yes(text: str) -> Answer:
+    return Answer(accepted=True, text=text)
+
+
+def _no(text: str) -> Answer:
+    return Answer(accepted=False, text=text)
+
+
+def _left_as(problem: StepProblem | None) -> Outcome | None:
+    if problem is None:
+        return None
+    return Outcome.UNKNOWN if problem.kind == "unknown" else Outcome.FAILED
+
+
+def _not_understood(signal: str, error: ValidationError) -> str:
+    wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:5])
+    fields = ", ".join(SIGNAL_MODELS[signal].model_fields)
+    return f"{signal} not understood ({wrong}); it takes one JSON object with the fields {fields}"
+
+
+def _gate_hints(gate: str, code: str) -> tuple[Hint, ...]:
+    seen: dict[str, str | bool] = {"gate": gate, "seen": code, "by": "YOUR NAME"}
+    return (
+        Hint(signal="approve", payload=seen, meaning="go on"),
+        Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning="end the run here"),
+    )
+
+
+def _retry_hints(step: str, can_force: bool) -> tuple[Hint, ...]:
+    retry = Hint(signal="retry", payload={"step": step, "by": "YOUR NAME"}, meaning="try again")
+    if not can_force:
+        return (retry,)
+    by_force: dict[str, str | bool] = {"step": step, "by": "YOUR NAME", "force": True, "reason": "WHY"}
+    return (retry, Hint(signal="retry", payload=by_force, meaning="by force"))
+
+
+def _skip_and_abort(step: str) -> tuple[Hint, ...]:
+    return (
+        Hint(
+            signal="skip",
+            payload={"step": step, "by": "YOUR NAME", "reason": "WHY"},
+            meaning="go on without it",
+        ),
+        Hint(signal="abort", payload={"by": "YOUR NAME", "reason": "WHY"}, meaning="end the run where it stands"),
+    )
+
+
+def gate_deadline(wait: Wait, now: datetime) -> timedelta | None:
+    """How long until the deadline of a gate; None: it has none, or it has passed."""
+    if wait.deadline is None or wait.deadline <= now:
+        return None
+    return wait.deadline - now
