@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,127}")
@@ -15,6 +15,8 @@ ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-
 ABSOLUTE_PATH = re.compile(r"/[A-Za-z0-9 ._/@+-]{0,254}")
 SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\x00\n]{1,254}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+LONGEST_DURATION = 40
+"""Characters. More is no duration, and would be slow to search and too large a number."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -40,6 +42,9 @@ def _secret_reference(value: str) -> str:
     return value
 
 
+_TOO_LONG = timedelta(days=9999).total_seconds()  # refused later, as every duration of more than 90 days
+
+
 def parse_duration(value: object) -> object:
     """Read ``90s``, ``15m``, ``2h``, ``1h 30m`` (or ISO 8601, left to pydantic).
 
@@ -48,11 +53,14 @@ def parse_duration(value: object) -> object:
     """
     if isinstance(value, bool | int | float):
         raise ValueError(f"{value} has no unit; allowed: for example 30s, 5m, 2h, 500ms")  # noqa: TRY004 - pydantic reports ValueError
+    if isinstance(value, str) and len(value) > LONGEST_DURATION:
+        raise ValueError("this is no duration; allowed: for example 30s, 5m, 2h, 1h 30m, 500ms")
     if isinstance(value, str) and not value.startswith("P"):
         parts = _DURATION.findall(value)
         if not parts or _DURATION.sub("", value).strip():
             raise ValueError(f"{value!r} is no duration; allowed: for example 30s, 5m, 2h, 1h 30m, 500ms")
-        return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        return timedelta(seconds=min(seconds, _TOO_LONG))
     return value
 
 
@@ -73,18 +81,54 @@ def show_duration(value: timedelta) -> str:
     return " ".join(parts) or "0s"
 
 
-Name = Annotated[str, _matching(NAME, "name", "letters, digits, dot, hyphen, underscore; at most 63")]
-ServiceName = Annotated[
-    str, _matching(SERVICE_NAME, "service name", "letters, digits, space, dot, hyphen, underscore, @; at most 128")
+def _schema(pattern: str, description: str, **more: object) -> WithJsonSchema:
+    # Editors check what they can: validators written in Python don't show in a schema by themselves.
+    return WithJsonSchema({"type": "string", "pattern": pattern, "description": description, **more})
+
+
+def _shown(pattern: re.Pattern[str], description: str) -> WithJsonSchema:
+    return _schema(f"^(?:{pattern.pattern})$", description)
+
+
+Name = Annotated[
+    str,
+    _matching(NAME, "name", "letters, digits, dot, hyphen, underscore; at most 63"),
+    _shown(NAME, "A name: letters, digits, dot, hyphen, underscore; at most 63"),
 ]
-ResourceName = Annotated[str, _matching(RESOURCE_NAME, "resource name", "letters, digits, dot, hyphen, underscore")]
-Address = Annotated[str, _matching(ADDRESS, "address", "an IPv4 or IPv6 address or a host name")]
-AbsolutePath = Annotated[str, _matching(ABSOLUTE_PATH, "absolute path", "/ and letters, digits, space and . _ - @ +")]
-SecretRef = Annotated[str, AfterValidator(_secret_reference)]
+ServiceName = Annotated[
+    str,
+    _matching(SERVICE_NAME, "service name", "letters, digits, space, dot, hyphen, underscore, @; at most 128"),
+    _shown(SERVICE_NAME, "A service name: letters, digits, space, dot, hyphen, underscore, @; at most 128"),
+]
+ResourceName = Annotated[
+    str,
+    _matching(RESOURCE_NAME, "resource name", "letters, digits, dot, hyphen, underscore"),
+    _shown(RESOURCE_NAME, "A resource name: letters, digits, dot, hyphen, underscore"),
+]
+Address = Annotated[
+    str,
+    _matching(ADDRESS, "address", "an IPv4 or IPv6 address or a host name"),
+    _shown(ADDRESS, "An IPv4 or IPv6 address or a host name"),
+]
+AbsolutePath = Annotated[
+    str,
+    _matching(ABSOLUTE_PATH, "absolute path", "/ and letters, digits, space and . _ - @ +"),
+    _shown(ABSOLUTE_PATH, "An absolute path"),
+]
+SecretRef = Annotated[
+    str,
+    AfterValidator(_secret_reference),
+    _shown(SECRET_REFERENCE, "A reference to a secret: env:NAME or file:/absolute/path; never the secret itself"),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     AfterValidator(_positive),
     PlainSerializer(show_duration, return_type=str, when_used="json"),
+    _schema(
+        r"^\s*(\d+(\.\d+)?\s*(ms|s|m|h|d)\s*)+$",
+        "A duration with its unit: 500ms, 30s, 5m, 2h, 1h 30m",
+        examples=["30s", "5m", "1h 30m"],
+    ),
 ]
