@@ -1,0 +1,176 @@
+"""Access to what is around the machines: hypervisors, monitoring, probes; and no secret in any of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from inventory.checks.common import host_names, machine_names, repeated, unknown
+from inventory.models import (
+    AlertmanagerMonitoring,
+    CommandPower,
+    CommandProbe,
+    HttpProbe,
+    Inventory,
+    PowerTemplates,
+    Tls,
+)
+from inventory.problems import Finding, Path
+from inventory.values import ADDRESS
+
+_TEMPLATES = {
+    "on": {"{vm}"},
+    "off": {"{vm}"},
+    "status": {"{vm}"},
+    "autostart": {"{vm}"},
+    "snapshot": {"{vm}", "{snapshot}"},
+    "snapshots": {"{vm}"},
+    "delete_snapshot": {"{vm}", "{snapshot}"},
+}
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_SECRET_WORD = re.compile(r"(?i)(?:--?|/)(?:password|passwd|pass|token|secret)[=:].+")
+
+
+def hypervisor_connections(inventory: Inventory) -> Iterator[Finding]:
+    """Hypervisors are reached by a known SSH connection."""
+    for index, host in enumerate(inventory.vm_hosts):
+        if isinstance(host.power, CommandPower):
+            path: Path = ("vm_hosts", index, "power", "connection")
+            name = host.power.connection
+            ssh = [name for name, one in inventory.connections.items() if one.kind == "ssh"]
+            yield from unknown(path, name, inventory.connections, "connection")
+            if name in inventory.connections and name not in ssh:
+                yield Finding(path, f"{name!r} is no SSH connection", f"one of: {', '.join(ssh)}")
+
+
+def power_commands(inventory: Inventory) -> Iterator[Finding]:
+    """Commands on the hypervisor name the machine they are about, and their answers can be told apart."""
+    for index, host in enumerate(inventory.vm_hosts):
+        if isinstance(host.power, CommandPower):
+            path: Path = ("vm_hosts", index, "power", "commands")
+            yield from _placeholders(path, host.power.commands)
+            yield from _answers(path, host.power.commands)
+
+
+def _placeholders(path: Path, commands: PowerTemplates) -> Iterator[Finding]:
+    for key, needed in _TEMPLATES.items():
+        words = getattr(commands, key)
+        used = {found for word in words or () for found in _PLACEHOLDER.findall(word)}
+        if words and not needed <= used:
+            missing = ", ".join(sorted(needed - used))
+            yield Finding(
+                (*path, key), f"{missing} is missing: it would not know which machine", "a word with " + missing
+            )
+        if used - needed:
+            wrong = f"{', '.join(sorted(used - needed))} is replaced by nothing here"
+            yield Finding((*path, key), wrong, ", ".join(sorted(needed)))
+
+
+def _answers(path: Path, commands: PowerTemplates) -> Iterator[Finding]:
+    on, off = commands.status_on, commands.status_off
+    if on in off or off in on:
+        wrong = f"{on!r} and {off!r} can't be told apart: one is a part of the other"
+        yield Finding((*path, "status_on"), wrong, "longer parts of the answers, of which none holds the other")
+    if (commands.autostart is None) != (commands.autostart_disabled is None):
+        wrong = "autostart and autostart_disabled only make sense together"
+        yield Finding((*path, "autostart" if commands.autostart else "autostart_disabled"), wrong, "both or none")
+    snapshots = (commands.snapshot, commands.snapshots, commands.delete_snapshot)
+    if any(snapshots) and not all(snapshots):
+        wrong = "snapshot, snapshots and delete_snapshot only make sense together"
+        given = next(key for key in ("snapshot", "snapshots", "delete_snapshot") if getattr(commands, key))
+        yield Finding((*path, given), wrong, "all three or none")
+
+
+def monitoring_access(inventory: Inventory) -> Iterator[Finding]:
+    """The monitoring server can be reached, and where it runs is known."""
+    monitoring = inventory.monitoring
+    if monitoring.host is not None:
+        yield from unknown(("monitoring", "host"), monitoring.host, host_names(inventory), "VM-Host")
+    if isinstance(monitoring, AlertmanagerMonitoring):
+        yield from _url(("monitoring", "url"), monitoring.url, monitoring.tls)
+        if (monitoring.user is None) != (monitoring.password is None):
+            given = "user" if monitoring.user else "password"
+            wrong = "user and password only make sense together"
+            yield Finding(("monitoring", given), wrong, "both, or none of them")
+
+
+def probes(inventory: Inventory) -> Iterator[Finding]:
+    """Probes have names of their own and go somewhere."""
+    entries: list[tuple[Path, str]] = [
+        (("probes", index, "name"), one.name) for index, one in enumerate(inventory.probes)
+    ]
+    yield from repeated(entries, "probe")
+    for index, probe in enumerate(inventory.probes):
+        if isinstance(probe, CommandProbe):
+            yield from unknown(("probes", index, "machine"), probe.machine, machine_names(inventory), "machine")
+        if isinstance(probe, HttpProbe):
+            yield from _url(("probes", index, "url"), probe.url, probe.tls)
+
+
+def _url(path: Path, url: str, tls: Tls | None) -> Iterator[Finding]:
+    # The address is not repeated: it may hold a password.
+    parts = _split(url)
+    if parts is None:
+        yield Finding(path, "no address of a web service: its host or its port is none", "http://HOST:PORT/PATH")
+    elif parts.username is not None or parts.password is not None:
+        wrong = "a user, and perhaps a secret in clear, in an address"
+        yield Finding(path, wrong, "an address without user and password")
+    elif tls and parts.scheme == "http":
+        yield Finding(path, "`tls` is given, but the address begins with http:", "https:, or no `tls`")
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.port != 0 and ADDRESS.fullmatch(parts.hostname or "")
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def no_secret_in_commands(inventory: Inventory) -> Iterator[Finding]:
+    """Arguments of commands show in process lists and in reports, so no password stands there."""
+    for path, words in _commands(inventory):
+        for position, word in enumerate(words):
+            if _SECRET_WORD.fullmatch(word) or _mysql_password(words, word):
+                wrong = "this looks like a secret in clear; arguments show in process lists"
+                yield Finding((*path, position), wrong, "an option file or a script on the machine that knows it")
+
+
+def _mysql_password(words: tuple[str, ...], word: str) -> bool:
+    # `-pSECRET`, as the clients of MySQL and MariaDB take it.
+    program = re.split(r"[/\\]", words[0])[-1]
+    return program.startswith(("mysql", "mariadb")) and re.fullmatch(r"-p.+", word) is not None
+
+
+def _commands(inventory: Inventory) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    for index, host in enumerate(inventory.vm_hosts):
+        if isinstance(host.power, CommandPower):
+            for key in _TEMPLATES:
+                yield ("vm_hosts", index, "power", "commands", key), getattr(host.power.commands, key) or ()
+    for index, probe in enumerate(inventory.probes):
+        if isinstance(probe, CommandProbe):
+            yield ("probes", index, "command"), probe.command
+    if inventory.daemon.commands:
+        for key in ("status", "start", "stop"):
+            yield ("daemon", "commands", key), getattr(inventory.daemon.commands, key)
+
+
+def timings_fit(inventory: Inventory) -> Iterator[Finding]:
+    """What is waited for is looked at more than once before its time is over."""
+    timings = inventory.timings
+    for key in ("stop", "start", "drain", "move", "shutdown", "replication", "healthy"):
+        if getattr(timings, key) <= timings.poll:
+            wrong = f"{key} is not longer than poll: the state would never be looked at again"
+            yield Finding(("timings", key), wrong, "more than `poll`, usually by far")
+
+
+CHECKS = (
+    hypervisor_connections,
+    power_commands,
+    monitoring_access,
+    probes,
+    no_secret_in_commands,
+    timings_fit,
+)

@@ -1,0 +1,48 @@
+"""What several checks need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from inventory.models import Inventory, Machine
+from inventory.problems import Finding, Path, one_of, show_path
+
+
+def repeated(entries: Iterable[tuple[Path, str]], what: str) -> Iterator[Finding]:
+    """Names that stand twice; capitals make no difference to hosts, nor to people."""
+    first: dict[str, Path] = {}
+    for path, name in entries:
+        earlier = first.setdefault(name.lower(), path)
+        if earlier is not path:
+            yield Finding(path, f"the {what} {name!r} is taken already: {show_path(earlier)}", f"each {what} once")
+
+
+def unknown(path: Path, name: str, known: Iterable[str], what: str) -> Iterator[Finding]:
+    """A name that nothing has."""
+    words = list(known)
+    if name not in words:
+        yield Finding(path, f"there is no {what} {name!r}", one_of(words, name))
+
+
+def machines_by_name(inventory: Inventory) -> dict[str, Machine]:
+    """Each machine by its name; of two with one name the first."""
+    found: dict[str, Machine] = {}
+    for machine in inventory.machines:
+        found.setdefault(machine.name, machine)
+    return found
+
+
+def machine_names(inventory: Inventory) -> list[str]:
+    """All names of machines, in the inventory's order."""
+    return [machine.name for machine in inventory.machines]
+
+
+def host_names(inventory: Inventory) -> list[str]:
+    """Both names of VM-Hosts."""
+    return [host.name for host in inventory.vm_hosts]
+
+
+def absent_sides(inventory: Inventory, machines: Iterable[Machine]) -> list[str]:
+    """The VM-Hosts that have none of these machines."""
+    sides = {machine.host for machine in machines}
+    return [name for name in host_names(inventory) if name not in sides]
