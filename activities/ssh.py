@@ -15,6 +15,7 @@ the closed channel. Whatever was started is therefore observed before anything i
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -210,25 +211,27 @@ class Ssh:
         way = target.connection
         keys = HostKeys.read(target.name, target.address, target.port, way.known_hosts)
         patience = self._inventory.timings.connect.total_seconds()
-        try:
-            connection, _ = await asyncssh.create_connection(
-                keys.watching_client,
-                target.address,
-                target.port,
-                username=way.user,
-                known_hosts=keys.known,
-                config=None,
-                preferred_auth="publickey",
-                agent_forwarding=False,
-                gss_host=None,
-                connect_timeout=patience,
-                login_timeout=patience,
-                keepalive_interval=patience,
-                keepalive_count_max=KEEPALIVES,
-                **_identity(target),
-            )
-        except CAUGHT as error:
-            raise translated(target.name, f"{target.address} port {target.port}", error, keys) from error
+        async with _identity(target) as identity:
+            try:
+                connection, _ = await asyncssh.create_connection(
+                    keys.watching_client,
+                    target.address,
+                    target.port,
+                    username=way.user,
+                    client_keys=identity,
+                    agent_path=None,
+                    known_hosts=keys.known,
+                    config=None,
+                    preferred_auth="publickey",
+                    agent_forwarding=False,
+                    gss_host=None,
+                    connect_timeout=patience,
+                    login_timeout=patience,
+                    keepalive_interval=patience,
+                    keepalive_count_max=KEEPALIVES,
+                )
+            except CAUGHT as error:
+                raise translated(target.name, f"{target.address} port {target.port}", error, keys) from error
         return connection
 
     async def _carried_out(
@@ -288,20 +291,34 @@ def _command(target: _Target, argv: Sequence[str], sudo: bool) -> str:
     return shlex.join(("env", "LC_ALL=C", *prefix, *argv))
 
 
-def _identity(target: _Target) -> dict[str, Any]:
-    """The private key of the connection, or else the worker's agent; never both, never a user's default keys."""
-    if target.connection.key is None:
-        return {"client_keys": ()}
-    secret = resolve(target.connection.key, target.name)
+@asynccontextmanager
+async def _identity(target: _Target) -> AsyncIterator[list[asyncssh.SSHKeyPair | asyncssh.SSHKey]]:
+    """The private key of the connection, or else the keys of the worker's agent; never a user's default keys."""
+    if target.connection.key is not None:
+        yield [_key(target, target.connection.key)]
+        return
+    hint = "start an agent with a key for the worker (SSH_AUTH_SOCK), or name a key file in the connection"
     try:
-        key = asyncssh.import_private_key(secret.get_secret_value())
+        agent = await asyncssh.connect_agent(os.environ.get("SSH_AUTH_SOCK", ""))
+        keys = await agent.get_keys()
+    except (OSError, ValueError) as error:
+        raise Rejected(target.name, "no key in the inventory, and no SSH agent answers", hint) from error
+    async with agent:
+        if not keys:
+            raise Rejected(target.name, "the SSH agent holds no key", hint)
+        yield list(keys)
+
+
+def _key(target: _Target, reference: str) -> asyncssh.SSHKey:
+    secret = resolve(reference, target.name)
+    try:
+        return asyncssh.import_private_key(secret.get_secret_value())
     except ValueError as error:
         raise Rejected(
             target.name,
-            f"{target.connection.key} is no private key that can be used: {error}",
+            f"{reference} is no private key that can be used: {error}",
             "name an OpenSSH private key without a passphrase, or use an agent",
         ) from None
-    return {"client_keys": [key], "agent_path": None}
 
 
 def _no_answer(machine: str, command: str, why: str) -> Transient:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import asyncssh
 from asyncssh.asn1 import ASN1Error
+from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # taken by it from a module of the platform
 from asyncssh.misc import SoftEOFReceived
 from asyncssh.packet import PacketDecodeError
 from asyncssh.saslprep import SASLPrepError
@@ -31,6 +32,7 @@ KINDS: dict[type[Exception], tuple[type[SystemTrouble], str]] = {
     asyncssh.KeyExportError: (Rejected, _KEYS),
     asyncssh.KeyGenerationError: (Rejected, _KEYS),
     asyncssh.ConfigParseError: (Rejected, "report it: no SSH configuration file should be read"),
+    GSSError: (NotUnderstood, "report it: Kerberos is not used"),
     SASLPrepError: (Rejected, "check the user of the connection"),
     asyncssh.ConnectionLost: (Transient, _NETWORK),
     asyncssh.CompressionError: (Transient, _NETWORK),
