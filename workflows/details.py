@@ -54,8 +54,9 @@ def _wait(wait: Wait) -> str:
     if wait.overdue:
         lines.append("**Its deadline has passed. The run holds: it goes on only when someone decides.**")
     lines.append("More Actions → Send a Signal:")
-    for hint in wait.hints:
-        lines.append(f"- `{hint.signal}` – {hint.meaning}: `{json.dumps(hint.payload, ensure_ascii=False)}`")
+    lines += [
+        f"- `{hint.signal}` – {hint.meaning}: `{json.dumps(hint.payload, ensure_ascii=False)}`" for hint in wait.hints
+    ]
     return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
 
 

@@ -1,0 +1,291 @@
+"""A controlled failover: health check, facts and plan, gate, stages, report.
+
+The workflow never dies because a host did. It ends with a typed report, whatever happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from procedure.as_found import AsFound
+    from pydantic import ValidationError
+
+    from inventory.digest import digest
+    from procedure import failover, health_check, timing
+    from procedure.facts import Facts
+    from procedure.plan import Plan
+    from procedure.reports import Outcome, RunOutcome
+    from procedure.situation import Situation
+    from procedure.verdicts import Verdict
+    from workflows import names
+    from workflows.details import render
+    from workflows.executor import Executor
+    from workflows.ledger import Ledger
+    from workflows.messages import SIGNAL_MODELS, Abort, Answer, Decide, FailoverRequest
+    from workflows.status import RunReport, Status, StepState
+    from workflows.views import next_steps, phase, stage_views
+
+
+@workflow.defn(name="ControlledFailover", failure_exception_types=[ValidationError])
+class ControlledFailover:
+    """Vacates one VM-Host of a redundant cluster."""
+
+    @workflow.init
+    def __init__(self, request: FailoverRequest) -> None:
+        self._request = request
+        self._began = workflow.now()
+        self._ledger = Ledger(request.inventory.approval)
+        self._executor: Executor | None = None
+        self._plan: Plan | None = None
+        self._health: tuple[Verdict, ...] = ()
+        self._as_found: AsFound | None = None
+        self._outcome: RunOutcome | None = None
+        self._outcome_reason = ""
+        self._ended: datetime | None = None
+        self._dirty = True
+        self._shown: tuple[str, str] = ("", "")
+
+    @workflow.run
+    async def run(self, request: FailoverRequest) -> RunReport:
+        """Run it. Fails at once, with a readable message, where the request makes no sense."""
+        situation = self._situation(request)
+        executor = Executor(situation, self._ledger, digest(request.inventory), self._changed)
+        self._executor = executor
+        showing = asyncio.create_task(self._keep_showing())
+        procedure = asyncio.create_task(self._procedure(executor))
+        try:
+            await procedure
+        except asyncio.CancelledError:
+            # A cancellation from Temporal's side is an abort: cleanly, with what an abort still owes.
+            self._ledger.abort = self._ledger.abort or Abort(by="Temporal", reason="the workflow was cancelled")
+            await self._after_cancellation(procedure, executor)
+        showing.cancel()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._end()
+
+    async def _after_cancellation(self, procedure: asyncio.Task[None], executor: Executor) -> None:
+        if not procedure.done():
+            await procedure
+        elif self._plan is not None:
+            await executor.clean_up(self._plan)
+        self._conclude(RunOutcome.ABORTED, "Cancelled from Temporal's side.")
+
+    def _situation(self, request: FailoverRequest) -> Situation:
+        hosts = [host.name for host in request.inventory.vm_hosts]
+        if request.vacate not in hosts:
+            raise ApplicationError(
+                f"VM-Host {request.vacate!r} is not in the inventory of {request.inventory.cluster}; "
+                f"allowed: {', '.join(hosts)}. Nothing was touched.",
+                type="bad request",
+                non_retryable=True,
+            )
+        return Situation(request.inventory, request.vacate)
+
+    # The procedure
+
+    async def _procedure(self, executor: Executor) -> None:
+        situation = executor.situation
+        facts = await executor.observe(health_check.rounds(situation))
+        if not self._is_healthy(situation, facts):
+            return
+        if self._ledger.abort is not None:
+            self._conclude(RunOutcome.ABORTED, "Nothing was touched.")
+            return
+        self._as_found = AsFound.from_facts(situation, facts)
+        self._plan = failover.plan(situation, self._as_found, self._reference)
+        self._changed()
+        await executor.run(self._plan)
+        if self._ledger.abort is not None:
+            await executor.clean_up(self._plan)
+        self._conclude(*self._judge_the_run())
+
+    def _is_healthy(self, situation: Situation, facts: Facts) -> bool:
+        self._health = health_check.judge(situation, facts)
+        bad = [verdict for verdict in self._health if not verdict.allows]
+        if bad:
+            self._conclude(
+                RunOutcome.FAILED,
+                f"Not started, since the health check found {len(bad)} things that are not well. Nothing was touched.",
+            )
+        return not bad
+
+    def _judge_the_run(self) -> tuple[RunOutcome, str]:
+        abort = self._ledger.abort
+        if abort is not None:
+            return RunOutcome.ABORTED, f"Aborted by {abort.by}: {abort.reason}. Nothing was rolled back."
+        records = self._ledger.records.values()
+        if any(record.state is not StepState.ENDED for record in records):
+            return RunOutcome.FAILED, "Steps were left undone."
+        skipped = [record for record in records if record.outcome is Outcome.SKIPPED]
+        if skipped:
+            return RunOutcome.COMPLETED_WITH_SKIPS, f"Skipped: {', '.join(record.title for record in skipped)}."
+        if any(record.outcome in (Outcome.FAILED, Outcome.UNKNOWN) for record in records):
+            return RunOutcome.FAILED, "Not every step ended well."
+        return RunOutcome.COMPLETED, f"{self._request.vacate} is vacated; the cluster runs on the other host alone."
+
+    @property
+    def _reference(self) -> str:
+        return f"{self._request.inventory.cluster}-{self._began:%Y%m%dT%H%M%SZ}"
+
+    def _conclude(self, outcome: RunOutcome, reason: str) -> None:
+        self._outcome, self._outcome_reason = outcome, reason
+        self._ledger.finish()
+
+    def _end(self) -> RunReport:
+        self._ended = workflow.now()
+        self._show()
+        return self._report()
+
+    # What it tells
+
+    def _changed(self) -> None:
+        self._dirty = True
+
+    async def _keep_showing(self) -> None:
+        while True:
+            await workflow.wait_condition(lambda: self._dirty)
+            self._dirty = False
+            self._show()
+
+    def _show(self) -> None:
+        status = self._report() if self._ended else self._status()
+        workflow.set_current_details(render(status))
+        stage, waiting = phase(status)
+        if (stage, waiting) != self._shown:
+            self._shown = (stage, waiting)
+            workflow.upsert_search_attributes(
+                [names.STAGE.value_set(stage), names.WAITING.value_set(waiting)],
+            )
+
+    def _status(self) -> Status:
+        return Status.model_validate(self._told())
+
+    def _report(self) -> RunReport:
+        report = RunReport.model_validate(self._told())
+        return report.model_copy(update={"next_steps": next_steps(report)})
+
+    def _told(self) -> dict[str, object]:
+        info, request, plan = workflow.info(), self._request, self._plan
+        hosts = [host.name for host in request.inventory.vm_hosts]
+        told: dict[str, object] = {
+            "cluster": request.inventory.cluster,
+            "vacated": request.vacate,
+            "surviving": next((name for name in hosts if name != request.vacate), ""),
+            "reason": request.reason,
+            "requested_by": request.requested_by,
+            "workflow_id": info.workflow_id,
+            "run_id": info.run_id,
+            "began": self._began,
+            "ended": self._ended,
+            "outcome": self._outcome,
+            "outcome_reason": self._outcome_reason,
+            "inventory_digest": digest(request.inventory),
+            "health": self._health,
+            "as_found": self._as_found,
+            "steps": tuple(self._ledger.records.values()),
+            "waits": tuple(self._ledger.waits.values()),
+            "decisions": tuple(self._ledger.decisions),
+            "outage": self._executor.outage if self._executor else None,
+            "notes": self._notes,
+        }
+        if plan is not None:
+            told |= {
+                "plan_digest": plan.digest,
+                "expected": timing.expected_duration(plan),
+                "expected_outage": timing.expected_outage(plan),
+                "critical_path": timing.critical_path(plan).duration,
+            }
+        told["stages"] = stage_views(plan, self._ledger, ended=self._outcome is not None)
+        told["phase"] = ""
+        status = Status.model_validate(told)
+        told["phase"] = phase(status)[0] + (f" – waits for: {phase(status)[1]}" if status.waits else "")
+        return told
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        notes = list(self._executor.notes) if self._executor else []
+        if self._ledger.unrecorded:
+            notes.append(f"{self._ledger.unrecorded} further signals were answered but not recorded")
+        return tuple(notes)
+
+    @workflow.query(description="Everything about the run: stages, steps, what waits, who decided what, problems")
+    def status(self) -> Status:
+        """Complete and typed."""
+        return self._status()
+
+    @workflow.query(description="The plan: every step with its predecessors; none before the health check is over")
+    def plan(self) -> Plan | None:
+        """The plan, or None before it was made."""
+        return self._plan
+
+    @workflow.query(description="The report as it would be now")
+    def report(self) -> RunReport:
+        """Also before the end."""
+        return self._report()
+
+    # What people say
+
+    @workflow.signal(description='Open a gate: {"gate": "…", "seen": "code shown there", "by": "your name"}')
+    def approve(self, *values: object) -> None:
+        """Open a gate."""
+        self._hear("approve", values)
+
+    @workflow.signal(
+        description='Do not open a gate, end the run: {"gate": "…", "seen": "code", "by": "you", "comment": "why"}'
+    )
+    def reject(self, *values: object) -> None:
+        """End the run at a gate."""
+        self._hear("reject", values)
+
+    @workflow.signal(description='Try a waiting step again: {"step": "…", "by": "your name"}')
+    def retry(self, *values: object) -> None:
+        """Try again."""
+        self._hear("retry", values)
+
+    @workflow.signal(description='Go on without a waiting step: {"step": "…", "by": "your name", "reason": "why"}')
+    def skip(self, *values: object) -> None:
+        """Go on without."""
+        self._hear("skip", values)
+
+    @workflow.signal(description='End the run where it stands, without roll-back: {"by": "your name", "reason": "why"}')
+    def abort(self, *values: object) -> None:
+        """End the run."""
+        self._hear("abort", values)
+
+    @workflow.signal(description='An operator task was done: {"step": "…", "by": "your name"}')
+    def confirm(self, *values: object) -> None:
+        """A person did it."""
+        self._hear("confirm", values)
+
+    @workflow.signal(dynamic=True)
+    def unknown_signal(self, name: str, values: Sequence[RawValue]) -> None:
+        """A signal with a name nobody knows is recorded and answered, not lost."""
+        self._hear(name, [_decoded(value) for value in values])
+
+    def _hear(self, signal: str, values: Sequence[object]) -> None:
+        # One value each; the Web UI sends none at all for an empty input.
+        said = values[0] if len(values) == 1 else list(values) or None
+        self._ledger.hear(signal, said, workflow.now())
+        self._changed()
+
+    @workflow.update(name=names.DECIDE_UPDATE, description="The same wishes from the command line, answered at once")
+    def decide(self, wish: Decide) -> Answer:
+        """Apply a wish and answer it."""
+        answer = self._ledger.hear(wish.signal, wish.payload, workflow.now())
+        self._changed()
+        return answer
+
+
+def _decoded(value: RawValue) -> object:
+    """What was sent, whatever it was; never an error."""
+    return value.payload.data.decode("utf-8", "replace")
+
+
+assert set(SIGNAL_MODELS) == set(names.SIGNALS)  # noqa: S101 - each signal has its model
