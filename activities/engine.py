@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Literal
 
-from activities.errors import Permanent, SystemTrouble, Transient, shortened
+from activities.errors import SystemTrouble, Transient, shortened
 from activities.hands import Hands
 from procedure.commands.base import Command
 from procedure.facts import Facts, Observation
@@ -39,7 +39,7 @@ Progress = Callable[[str, bool], None]
 """Told what is being waited for, in words, and whether an instruction was already sent."""
 
 
-class StepStopped(Exception):
+class StepStopped(Exception):  # noqa: N818 - that a step stops is an outcome, not an error of the program
     """The step did not end well, and trying again by itself would change nothing: the operator decides."""
 
     def __init__(self, problem: StepProblem) -> None:
@@ -114,9 +114,7 @@ class Engine:
             return self._report(Outcome.DONE if self.acted_before else Outcome.UNCHANGED, sight)
         self._must_be_known(sight)
         verdicts = self._decide(sight)
-        if not await self._act(sight, verdicts):
-            return self._report(Outcome.DONE, await self._observe(), verdicts)
-        return await self._verify(await self._observe(), verdicts)
+        return await self._verify(await self._act(sight, verdicts), verdicts)
 
     # --- observe ------------------------------------------------------------------------------------------------------
 
@@ -151,34 +149,33 @@ class Engine:
 
     # --- act ----------------------------------------------------------------------------------------------------------
 
-    async def _act(self, sight: _Sight, verdicts: tuple[Verdict, ...]) -> bool:
-        """Send the instructions. False: an answer was lost, but the wanted state is there."""
+    async def _act(self, sight: _Sight, verdicts: tuple[Verdict, ...]) -> _Sight:
+        """Send the instructions, then look."""
         for instruction in self.command.instructions(self.situation, sight.facts):
             self._tell(f"sending: {instruction.text}", acted=True)
             try:
                 self._evidence.append(await self.hands.act(instruction))
             except SystemTrouble as trouble:
-                at = datetime.now(UTC)
-                self._evidence.append(Evidence(at=at, instruction=instruction.text, answer=f"no answer: {trouble}"))
-                await self._look_after(trouble, verdicts)
-                return False
-        return True
+                answer = f"trouble: {trouble.seen}"
+                self._evidence.append(Evidence(at=datetime.now(UTC), instruction=instruction.text, answer=answer))
+                return await self._look_after(trouble, verdicts)
+        return await self._observe()
 
-    async def _look_after(self, trouble: SystemTrouble, verdicts: tuple[Verdict, ...]) -> None:
+    async def _look_after(self, trouble: SystemTrouble, verdicts: tuple[Verdict, ...]) -> _Sight:
         """Whether a troubled instruction worked is told by observation alone."""
         sight = await self._observe()
         if sight.holds:
-            return
+            return sight
         kind: ProblemKind = "rejected" if trouble.trouble == "rejected" else "unknown"
         problem = StepProblem(
             kind=kind,
             machine=self.command.target,
             expected=sight.wanted.condition,
-            seen=shortened(f"{trouble.seen} Then: {sight.wanted.reason or sight.wanted.answer.value}"),
+            seen=shortened(f"{trouble.machine}: {trouble.seen} Then: {sight.wanted.text}"),
             next_step=trouble.next_step or _NEXT[kind],
             report=self._report(Outcome.UNKNOWN, sight, verdicts),
         )
-        raise StepStopped(problem) if isinstance(trouble, Permanent) else StepInterrupted(problem)
+        raise StepInterrupted(problem) if isinstance(trouble, Transient) else StepStopped(problem)
 
     # --- verify -------------------------------------------------------------------------------------------------------
 
@@ -285,16 +282,3 @@ async def carry_out(
     """
     engine = Engine(command, situation, hands, progress, acted_before=acted_before, verify_only=verify_only)
     return await engine.run()
-
-
-def interrupted(command: Command, trouble: Transient) -> StepInterrupted:
-    """The interruption that a lost connection outside of observing and acting is."""
-    return StepInterrupted(
-        StepProblem(
-            kind="unknown",
-            machine=command.target,
-            expected=command.title,
-            seen=trouble.seen,
-            next_step=trouble.next_step or _NEXT["unknown"],
-        )
-    )
