@@ -22,6 +22,8 @@ MACHINE, COMPONENT = "acd-jb1", "Wildfly"
 SUBJECT = ComponentOn(machine=MACHINE, component=COMPONENT)
 
 State = Literal["running", "stopped", "stopping", "missing"]
+Look = SystemTrouble | State | None
+"""What happens at a look: trouble, a passing state, or (None) the state as it is."""
 
 
 def small_inventory() -> Inventory:
@@ -63,8 +65,10 @@ class StopIt(Command):
         return passed(condition, "stopped") if fact.state == "stopped" else failed(condition, fact.state)
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
-        verdict = {"yes": passed, "no": failed, "unknown": unknown}[self.allowed]
-        return (verdict("nobody needs it", f"asked: {self.allowed}"),)
+        condition, asked = "nobody needs it", f"asked: {self.allowed}"
+        if self.allowed == "yes":
+            return (passed(condition, asked),)
+        return ((failed if self.allowed == "no" else unknown)(condition, asked),)
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         return tuple(RunOn(machine=MACHINE, argv=("stop", str(n))) for n in range(self.times))
@@ -96,7 +100,7 @@ class SmallWorld:
 
     def __init__(self, state: State = "running") -> None:
         self.state: State = state
-        self.looks: list[SystemTrouble | State | None] = []
+        self.looks: list[Look] = []
         self.on_act: Callable[[], None] = self.stop
         self.sent: list[str] = []
         self.looked = 0

@@ -15,7 +15,7 @@ from procedure.commands.base import Command
 from procedure.reports import Outcome, StepProblem, StepReport
 from procedure.situation import Situation
 from procedure.verdicts import Answer
-from tests.activities.small_world import MACHINE, AwaitIt, SmallWorld, State, StopIt, small_inventory
+from tests.activities.small_world import MACHINE, AwaitIt, Look, SmallWorld, State, StopIt, small_inventory
 
 SITUATION = Situation(small_inventory(), "vm-host-1")
 LOST = Transient(MACHINE, "connection lost", "look at the network")
@@ -39,14 +39,21 @@ def raising(trouble: SystemTrouble, world: SmallWorld | None = None) -> Callable
     return act
 
 
-async def carried_out(command: Command, world: SmallWorld, **options: bool) -> StepReport:
-    return await carry_out(command, SITUATION, world.hands, **options)
+def times(look: Look, count: int = 900) -> list[Look]:
+    """The same at each look."""
+    return [look] * count
 
 
-async def problem_of(command: Command, world: SmallWorld, **options: bool) -> tuple[StepProblem, bool]:
+async def carried_out(
+    command: Command, world: SmallWorld, *, acted_before: bool = False, verify_only: bool = False
+) -> StepReport:
+    return await carry_out(command, SITUATION, world.hands, acted_before=acted_before, verify_only=verify_only)
+
+
+async def problem_of(command: Command, world: SmallWorld, *, verify_only: bool = False) -> tuple[StepProblem, bool]:
     """The problem a step ends with, and whether it is tried again."""
     with pytest.raises(StepStopped) as stopped:
-        await carried_out(command, world, **options)
+        await carried_out(command, world, verify_only=verify_only)
     return stopped.value.problem, isinstance(stopped.value, StepInterrupted)
 
 
@@ -58,7 +65,7 @@ class Good:
     outcome: Outcome
     sent: int
     state: State = "running"
-    looks: list[SystemTrouble | State | None] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     command: Command = field(default_factory=lambda: StopIt(patience=LONG))
 
 
@@ -105,7 +112,7 @@ class Bad:
     kind: str
     retry: bool = False
     sent: int = 0
-    looks: list[SystemTrouble | State | None] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
     act: Callable[[], None] = nothing
     command: Command = field(default_factory=StopIt)
     seen: str = ""
@@ -126,30 +133,30 @@ class Bad:
         Bad("lost while acting", "unknown", retry=True, sent=1, act=raising(LOST), seen="connection lost Then: "),
         Bad("lost while acting and after", "unknown", retry=True, sent=1, act=raising(LOST), looks=[None, LOST]),
         Bad("no effect", "failed", sent=1, seen="running"),
-        Bad("stays on its way", "failed", sent=1, looks=[None, *["stopping"] * 900], seen="stopping"),
-        Bad("never seen again", "unknown", sent=1, looks=[None, *[LOST] * 900], seen="connection lost"),
+        Bad("stays on its way", "failed", sent=1, looks=[None, *times("stopping")], seen="stopping"),
+        Bad("never seen again", "unknown", sent=1, looks=[None, *times(LOST)], seen="connection lost"),
         Bad(
             "denied for good while verifying",
             "rejected",
             sent=1,
-            looks=[None, *[DENIED] * 900],
+            looks=[None, *times(DENIED)],
             command=StopIt(patience=LONG),
         ),
         Bad(
             "nonsense for good while verifying",
             "unknown",
             sent=1,
-            looks=[None, *[GIBBERISH] * 900],
+            looks=[None, *times(GIBBERISH)],
             command=StopIt(patience=LONG),
         ),
-        Bad("seen, then lost", "unknown", sent=1, looks=[None, "stopping", *[LOST] * 900], seen="last seen: stopping"),
+        Bad("seen, then lost", "unknown", sent=1, looks=[None, "stopping", *times(LOST)], seen="last seen: stopping"),
         Bad("waited in vain", "failed", command=AwaitIt(), seen="running"),
-        Bad("waited blind", "unknown", command=AwaitIt(), looks=[LOST] * 900, seen="connection lost"),
+        Bad("waited blind", "unknown", command=AwaitIt(), looks=times(LOST), seen="connection lost"),
         Bad(
             "waited without access",
             "rejected",
             command=AwaitIt(patience=LONG),
-            looks=[DENIED] * 900,
+            looks=times(DENIED),
             seen="permission denied",
         ),
     ],
