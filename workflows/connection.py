@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import Runtime
+
+from workflows.converter import DATA_CONVERTER
 
 DEFAULT_ADDRESS = "localhost:7233"
 DEFAULT_NAMESPACE = "default"
@@ -87,9 +88,7 @@ def identity(role: str) -> str:
     return f"{socket.gethostname()}/{role}/{os.getpid()}"
 
 
-async def connect(
-    profile: Profile, who: str, *, runtime: Runtime | None = None, within: timedelta = CONNECT
-) -> Client:
+async def connect(profile: Profile, who: str, *, runtime: Runtime | None = None, within: timedelta = CONNECT) -> Client:
     """One attempt to connect.
 
     Raises:
@@ -117,7 +116,7 @@ async def _connect(profile: Profile, who: str, runtime: Runtime | None) -> Clien
         rpc_metadata=options.get("rpc_metadata", {}),
         identity=who,
         runtime=runtime,
-        data_converter=pydantic_data_converter,
+        data_converter=DATA_CONVERTER,
     )
 
 

@@ -25,7 +25,6 @@ with workflow.unsafe.imports_passed_through():
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
     from procedure.subjects import Subject
-    from procedure.verdicts import Answer as Verdicted
     from workflows.ledger import Ledger, gate_deadline
     from workflows.messages import Abort, Approve, Confirm, Reject, Retry, Skip
     from workflows.problems import problem_of
@@ -35,8 +34,6 @@ HEARTBEAT = timedelta(seconds=5)
 """A worker that says nothing for so long is taken for dead: a longer time is what a crash costs in the outage."""
 MARGIN = timedelta(minutes=2)
 """Added to a command's own deadline: time to observe, act and report around the wait."""
-RECHECK = timedelta(seconds=2)
-"""Between two looks after an operator task was confirmed."""
 FIRST_RETRY = timedelta(seconds=1)
 """The server does not honour less."""
 LONGEST_RETRY = timedelta(seconds=15)
@@ -175,10 +172,12 @@ class Executor:
             by_force = command.forced() if answer.force else None
             command = by_force or command
 
-    async def _order(self, command: Command, step: Step, name: str) -> StepReport | StepProblem:
+    async def _order(
+        self, command: Command, step: Step, name: str, *, verify_only: bool = False
+    ) -> StepReport | StepProblem:
         handle: workflow.ActivityHandle[StepReport] = workflow.start_activity(
             command.kind,
-            self._step_order(command, step),
+            self._step_order(command, step, verify_only=verify_only),
             result_type=StepReport,
             activity_id=name,
             summary=command.title,
@@ -187,7 +186,7 @@ class Executor:
             retry_policy=self._retry_policy,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
-        if not command.mutates:
+        if not command.mutates or verify_only:
             self._interruptible.add(handle)
         try:
             return await handle
@@ -196,7 +195,7 @@ class Executor:
         finally:
             self._interruptible.discard(handle)
 
-    def _step_order(self, command: Command, step: Step) -> StepOrder:
+    def _step_order(self, command: Command, step: Step, *, verify_only: bool) -> StepOrder:
         return StepOrder(
             step_id=step.id,
             stage=step.stage,
@@ -205,6 +204,7 @@ class Executor:
             inventory_digest=self.inventory_digest,
             cluster=self.situation.inventory.cluster,
             attempts=self._attempts,
+            verify_only=verify_only,
         )
 
     async def _ask_about(self, step: Step, problem: StepProblem, *, can_force: bool) -> Retry | Skip | None:
@@ -283,31 +283,13 @@ class Executor:
         record = self.ledger.begin(step.id, workflow.now())
         record.reason, record.decided_by = answer.comment or "confirmed", answer.by
         self.changed()
-        problem = await self._unseen(step, task.check) if task.check else None
-        if problem is None:
-            self.ledger.end(step.id, Outcome.DONE, workflow.now())
-            record.problem = None
-            return True
-        decision = await self._ask_about(step, problem, can_force=False)
-        return decision is None or isinstance(decision, Skip)
-
-    async def _unseen(self, step: Step, check: AnyCommand) -> StepProblem | None:
-        began, seen = workflow.now(), None
-        attempt = self.ledger.records[step.id].attempts
-        while workflow.now() - began < check.deadline(self.situation.inventory) and not self._aborted:
-            observations = await self._observe(step.id, step.title, check.observes(self.situation), attempt)
-            seen = check.wanted(self.situation, Facts(observations=observations))
-            if seen.answer in (Verdicted.PASS, Verdicted.WARN, Verdicted.NOT_APPLICABLE):
-                return None
-            attempt += 1
-            await workflow.sleep(RECHECK)
-        return StepProblem(
-            kind="unknown" if seen is None or seen.answer is Verdicted.UNKNOWN else "failed",
-            machine=check.target,
-            expected=seen.condition if seen else check.title,
-            seen=seen.reason if seen else "nothing was observed",
-            next_step=(seen.next_step if seen else "") or "do it, then retry; or skip with a reason, or abort",
-        )
+        name = f"{step.id}.check" if record.attempts == 1 else f"{step.id}.check.{record.attempts}"
+        seen = await self._order(task.check, step, name, verify_only=True) if task.check else None
+        if isinstance(seen, StepProblem):
+            decision = await self._ask_about(step, seen, can_force=False)
+            return decision is None or isinstance(decision, Skip)
+        self.ledger.end(step.id, Outcome.DONE, workflow.now(), seen)
+        return True
 
     # In the background
 
