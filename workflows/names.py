@@ -11,6 +11,10 @@ WAITING = SearchAttributeKey.for_keyword("WaitingFor")
 """What a person has to decide, or "nothing"."""
 SEARCH_ATTRIBUTES = (CLUSTER, STAGE, WAITING)
 
+FAILOVER = "ControlledFailover"
+"""Type of the run in Temporal; starters need no more of a workflow than its name."""
+HEALTH_CHECK = "HealthCheck"
+
 SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm")
 STATUS_QUERY = "status"
 PLAN_QUERY = "plan"

@@ -57,8 +57,8 @@ async def _create(client: Client, missing: Iterable[str]) -> None:
 
 def _what_to_type(namespace: str, missing: Iterable[str], reason: str) -> str:
     lines = [f"The search attributes of the runs could not be created ({reason}). Someone who may should type:"]
-    for name in missing:
-        lines.append(
-            f"  temporal operator search-attribute create --namespace {namespace} --name {name} --type Keyword"
-        )
+    lines += [
+        f"  temporal operator search-attribute create --namespace {namespace} --name {name} --type Keyword"
+        for name in missing
+    ]
     return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""Settings of the worker: from a TOML file and from the environment, which wins. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from inventory.models import Inventory
+from inventory.values import Duration, show_duration
+
+PREFIX = "FAILOVER_"
+FILE_VARIABLE = "FAILOVER_SETTINGS"
+OTHERS = (FILE_VARIABLE, "FAILOVER_WEB_UI")
+"""Variables of the product that are no settings of the worker."""
+_BIND = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
+
+
+def _bind_address(value: str) -> str:
+    match = _BIND.fullmatch(value)
+    if value and (match is None or int(match["port"]) > 65535):
+        raise ValueError(f"{value!r} is no address; allowed: HOST:PORT, for example 127.0.0.1:9465, or empty for none")
+    return value
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of a bind address."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+BindAddress = Annotated[str, AfterValidator(_bind_address)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["json", "text"]
+
+
+class Settings(BaseModel):
+    """What a worker needs to know beside the inventory and the Temporal profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    inventory: Annotated[Path, Field(strict=False)]
+    """File of the cluster's inventory."""
+    metrics: BindAddress = "127.0.0.1:9464"
+    """Where Prometheus finds the metrics; empty: nowhere."""
+    health: BindAddress = "127.0.0.1:9465"
+    """Where /healthz and /readyz answer; empty: nowhere."""
+    log_format: LogFormat = "json"
+    log_level: LogLevel = "INFO"
+    identity: Annotated[str, Field(max_length=200)] = ""
+    """Name in the Web UI; empty: host, role and process id."""
+    max_concurrent_activities: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Steps at the same time. The reference cluster has 20 machines, each with a few components."""
+    graceful_shutdown: Duration = timedelta(seconds=30)
+    """Time for running steps to end when the worker is asked to stop; another worker takes on the rest."""
+
+
+class BadSettings(Exception):
+    """Settings can't be used: all that is wrong, one problem a line, each with what is allowed."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + key.upper()
+
+
+def shown(default: object) -> str:
+    """A default as it would be written."""
+    return show_duration(default) if isinstance(default, timedelta) else str(default)
+
+
+def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environment: `FAILOVER_…` variables are read, all others are not ours.
+        file: a TOML file; None: the one that `FAILOVER_SETTINGS` names, if any.
+
+    Raises:
+        BadSettings: with everything that is wrong.
+    """
+    path = file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    from_file = _read(path) if path else {}
+    from_environment = {
+        key: environment[variable(key)] for key in Settings.model_fields if variable(key) in environment
+    }
+    try:
+        return Settings.model_validate({**from_file, **from_environment})
+    except ValidationError as error:
+        raise BadSettings(_problem(detail, from_environment, path) for detail in error.errors()) from None
+
+
+def refuse_unknown(environment: Mapping[str, str], inventory: Inventory) -> None:
+    """Refuse `FAILOVER_…` variables that nobody reads: neither a setting nor a secret that the inventory names.
+
+    Raises:
+        BadSettings: a mistyped variable would otherwise be a setting that silently does not hold.
+    """
+    secrets = re.findall(r'"env:([A-Za-z_][A-Za-z0-9_]*)"', inventory.model_dump_json())
+    known = {*map(variable, Settings.model_fields), *OTHERS, *secrets}
+    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        settings = ", ".join(map(variable, Settings.model_fields))
+        raise BadSettings(
+            f"{name}: no setting, and no secret that the inventory names; allowed: {settings}" for name in unknown
+        )
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise BadSettings([f"{path}: can't be read: {error.strerror}; allowed: a TOML file"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings([f"{path}: no TOML: {error}; allowed: lines like  inventory = '/etc/…'"]) from None
+
+
+def _problem(detail: ErrorDetails, from_environment: Mapping[str, str], path: Path | None) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    where = variable(key) if key in from_environment or path is None else f"{path}: {key}"
+    if detail["type"] == "missing":
+        return f"{where}: missing; allowed: {allowed(key)} (set {variable(key)}, or `{key}` in the settings file)"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown; allowed: {', '.join(Settings.model_fields)}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" + ("" if "allowed" in message else f"; allowed: {allowed(key)}")
+
+
+def allowed(key: str) -> str:
+    """What a setting may hold, in words."""
+    words = {
+        "inventory": "the path of an inventory file",
+        "log_format": "json, text",
+        "log_level": "DEBUG, INFO, WARNING, ERROR",
+        "identity": "up to 200 characters",
+        "max_concurrent_activities": "a whole number from 1 to 1000",
+        "graceful_shutdown": "for example 30s, 2m",
+    }
+    return words.get(key, "HOST:PORT, or empty for none")
