@@ -1,10 +1,26 @@
-"""The database backup and the snapshots of critical machines."""
+"""The database backup and the snapshots of critical machines: the procedure, stages 1 and 14."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
+from inventory.models import Inventory
 from procedure.commands.base import Command
+from procedure.commands.machines import hypervisor_command
+from procedure.conditions import machine_answers
+from procedure.facts import BackupFact, Facts, SnapshotFact
+from procedure.instructions import Instruction, RunOn
+from procedure.invariants import not_seen
+from procedure.situation import Situation
+from procedure.subjects import BackupAt, PowerOf, SnapshotOf, Subject
+from procedure.verdicts import Verdict, failed, not_applicable, passed
+
+LOCK_IS_HELD = 75
+"""Exit status of `flock` while another dump writes the same file: EX_TEMPFAIL of sysexits.h, try again later."""
+USUAL_SNAPSHOT = timedelta(seconds=30)
+"""Without memory; with it, a hypervisor takes as long as it takes to write the memory to disk."""
+USUAL_REMOVAL = timedelta(seconds=2)
 
 
 class TakeBackup(Command):
@@ -15,6 +31,60 @@ class TakeBackup(Command):
     path: str
     """Where the dump is written on that machine."""
 
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Back up the database of {self.machine} to {self.path}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """The file."""
+        return (BackupAt(machine=self.machine, path=self.path),)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """A whole dump, no shorter than the inventory says."""
+        condition = f"a whole database backup is at {self.machine}:{self.path}"
+        subject = BackupAt(machine=self.machine, path=self.path)
+        fact = facts.fact(subject, BackupFact)
+        if fact is None:
+            return not_seen(condition, [subject], facts)
+        step = f"Look at the free space and the rights in {situation.inventory.backup.directory}; then retry."
+        if not fact.exists:
+            return failed(condition, "it is not there", step)
+        if not fact.complete:
+            return failed(condition, f"{fact.bytes} bytes, but its end says nothing of completion", step)
+        least = situation.inventory.backup.minimum_bytes
+        if fact.bytes < least:
+            return failed(condition, f"{fact.bytes} bytes are fewer than the {least} expected", step)
+        return passed(condition, f"{fact.bytes} bytes, SHA-256 {fact.sha256}")
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """Dump beside the place, alone, and move it there only when it is whole."""
+        backup, part = situation.inventory.backup, f"{self.path}.part"
+        lock = ("flock", "--nonblock", "--conflict-exit-code", str(LOCK_IS_HELD), f"{self.path}.lock")
+        dump = ("mysqldump", f"--defaults-file={backup.defaults_file}", "--all-databases", "--single-transaction")
+        what = ("--routines", "--events", f"--result-file={part}")
+        return (
+            RunOn(machine=self.machine, argv=(*lock, *dump, *what), timeout=situation.inventory.timings.backup),
+            RunOn(machine=self.machine, argv=("mv", "--", part, self.path)),
+        )
+
+    def compensation(self) -> Command | None:
+        """Delete it."""
+        return RemoveBackup(machine=self.machine, path=self.path)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a backup."""
+        return inventory.timings.backup
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """As the inventory says."""
+        return inventory.backup.expected
+
 
 class RemoveBackup(Command):
     """Delete a dump."""
@@ -22,6 +92,42 @@ class RemoveBackup(Command):
     kind: Literal["remove_backup"] = "remove_backup"
     machine: str
     path: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Delete the database backup {self.path} on {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """The file."""
+        return (BackupAt(machine=self.machine, path=self.path),)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It is gone."""
+        condition = f"no backup is at {self.machine}:{self.path}"
+        subject = BackupAt(machine=self.machine, path=self.path)
+        fact = facts.fact(subject, BackupFact)
+        if fact is None:
+            return not_seen(condition, [subject], facts)
+        return failed(condition, "it is there", "Delete it by hand.") if fact.exists else passed(condition)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """Delete the dump and what was made beside it."""
+        files = (self.path, f"{self.path}.part", f"{self.path}.lock")
+        return (RunOn(machine=self.machine, argv=("rm", "--force", "--", *files)),)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a command."""
+        return inventory.timings.command
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_REMOVAL
 
 
 class TakeSnapshot(Command):
@@ -31,6 +137,45 @@ class TakeSnapshot(Command):
     machine: str
     name: str
 
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Take the snapshot {self.name} of {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """The snapshot, and that the machine is on."""
+        return (SnapshotOf(machine=self.machine, name=self.name), PowerOf(machine=self.machine))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It is there; not applicable where the provider can't."""
+        return _snapshot(self.machine, self.name, facts, there=True)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """The machine is on: a snapshot of one that is off is not what is wanted here."""
+        return (machine_answers(self.machine, facts),)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """The hypervisor's command."""
+        words = hypervisor_command(situation.inventory, self.machine, "snapshot", self.name)
+        return (RunOn(machine=situation.inventory.machine(self.machine).host, argv=words),) if words else ()
+
+    def compensation(self) -> Command | None:
+        """Delete it."""
+        return DeleteSnapshot(machine=self.machine, name=self.name)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a shutdown: both write memory and disks."""
+        return inventory.timings.shutdown
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_SNAPSHOT
+
 
 class DeleteSnapshot(Command):
     """Delete a snapshot of a machine."""
@@ -38,3 +183,47 @@ class DeleteSnapshot(Command):
     kind: Literal["delete_snapshot"] = "delete_snapshot"
     machine: str
     name: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Delete the snapshot {self.name} of {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """The snapshot."""
+        return (SnapshotOf(machine=self.machine, name=self.name),)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It is gone."""
+        return _snapshot(self.machine, self.name, facts, there=False)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """The hypervisor's command."""
+        words = hypervisor_command(situation.inventory, self.machine, "delete_snapshot", self.name)
+        return (RunOn(machine=situation.inventory.machine(self.machine).host, argv=words),) if words else ()
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a shutdown: merging a snapshot writes its disk."""
+        return inventory.timings.shutdown
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_SNAPSHOT
+
+
+def _snapshot(machine: str, name: str, facts: Facts, *, there: bool) -> Verdict:
+    condition = f"{machine} has {'the' if there else 'no'} snapshot {name}"
+    subject = SnapshotOf(machine=machine, name=name)
+    fact = facts.fact(subject, SnapshotFact)
+    if fact is None:
+        return not_seen(condition, [subject], facts)
+    if not fact.possible:
+        return not_applicable(condition, "its VM-Host can't make snapshots")
+    if fact.exists == there:
+        return passed(condition)
+    return failed(condition, "it is there" if fact.exists else "it is not there", "Look at its VM-Host; then retry.")

@@ -1,10 +1,18 @@
-"""AcdGroupDistribute.r5, of which exactly one runs."""
+"""AcdGroupDistribute.r5, of which exactly one runs: the procedure, stage 8."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
+from inventory.models import Inventory, Role
 from procedure.commands.base import Command
+from procedure.facts import Facts
+from procedure.instructions import Instruction, WindowsCommand
+from procedure.invariants import daemon_nowhere_else, not_seen
+from procedure.situation import Situation
+from procedure.subjects import DaemonOn, PowerOf, Subject
+from procedure.verdicts import Verdict, failed, not_applicable, passed
 
 
 class StopDaemon(Command):
@@ -13,9 +21,99 @@ class StopDaemon(Command):
     kind: Literal["stop_daemon"] = "stop_daemon"
     machine: str
 
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Stop AcdGroupDistribute on {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """The daemon there."""
+        return (DaemonOn(machine=self.machine),)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It does not run there."""
+        return _is(self.machine, "stopped", facts)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """The inventory's command."""
+        commands = situation.inventory.daemon.commands
+        return (WindowsCommand(machine=self.machine, argv=commands.stop),) if commands else ()
+
+    def compensation(self) -> Command | None:
+        """Start it again."""
+        return StartDaemon(machine=self.machine)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a stop."""
+        return inventory.timings.stop
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """As the inventory says."""
+        return inventory.daemon.expected
+
 
 class StartDaemon(Command):
     """Start AcdGroupDistribute on a telephony machine."""
 
     kind: Literal["start_daemon"] = "start_daemon"
     machine: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Start AcdGroupDistribute on {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """The daemon on all telephony machines, and which of them are off."""
+        telephony = situation.inventory.with_role(Role.TELEPHONY)
+        others = tuple(m.name for m in telephony if m.name != self.machine)
+        daemons = tuple(DaemonOn(machine=m) for m in (self.machine, *others))
+        return (*daemons, *(PowerOf(machine=m) for m in others))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It runs there."""
+        return _is(self.machine, "running", facts)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """It runs nowhere else (invariant 7)."""
+        return (daemon_nowhere_else(situation.inventory, self.machine, facts),)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """The inventory's command."""
+        commands = situation.inventory.daemon.commands
+        return (WindowsCommand(machine=self.machine, argv=commands.start),) if commands else ()
+
+    def compensation(self) -> Command | None:
+        """Stop it again."""
+        return StopDaemon(machine=self.machine)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a start."""
+        return inventory.timings.start
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """As the inventory says."""
+        return inventory.daemon.expected
+
+
+def _is(machine: str, state: Literal["running", "stopped"], facts: Facts) -> Verdict:
+    condition = f"AcdGroupDistribute on {machine} is {state}"
+    fact = facts.daemon(machine)
+    if fact is None:
+        return not_seen(condition, [DaemonOn(machine=machine)], facts, invariant=7)
+    if fact.state == "by_hand":
+        return not_applicable(condition, "only a person can see and control it", invariant=7)
+    if fact.state == state:
+        return passed(condition, invariant=7)
+    step = f"Look at AcdGroupDistribute.r5 in the 8-Server of {machine}; then retry."
+    return failed(condition, f"it is {fact.state}", step, invariant=7)

@@ -1,10 +1,33 @@
-"""Power of machines."""
+"""Power of machines: the procedure, stage 9."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
+from inventory.models import CommandPower, Inventory, Role
+from procedure import who
 from procedure.commands.base import Command
+from procedure.conditions import is_vacated, nothing_is_lost
+from procedure.facts import Facts
+from procedure.instructions import Instruction, RunOn, WindowsShutdown
+from procedure.invariants import (
+    go_before,
+    in_maintenance,
+    not_primary,
+    not_seen,
+    not_the_only_copy,
+    off_before,
+    takes_no_writes,
+)
+from procedure.situation import Situation
+from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, PowerOf, ReplicationOn, Subject
+from procedure.verdicts import Verdict, failed, passed
+
+USUAL_SHUTDOWN = timedelta(seconds=40)
+"""From the order to power-off: services end, file systems are written; Windows takes the longest."""
+USUAL_CUT = timedelta(seconds=5)
+"""A hypervisor cuts the power at once, and then has to say so."""
 
 
 class ShutDownMachine(Command):
@@ -12,6 +35,53 @@ class ShutDownMachine(Command):
 
     kind: Literal["shut_down_machine"] = "shut_down_machine"
     machine: str
+    can_be_forced: bool = False
+    """Whether its VM-Host has a power provider that can cut it off."""
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Shut down {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Its power, and all that could still need it."""
+        return _observed(situation, self.machine)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It is off, by its provider or by silence on two signals."""
+        return _is_off(self.machine, facts)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """Nothing needs it any more (invariants 3 and 9)."""
+        return _not_needed(situation, self.machine, facts)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """Ask the operating system; one that answers no more is not asked again."""
+        if _is_going_down(self.machine, facts):
+            return ()
+        machine = situation.inventory.machine(self.machine)
+        if machine.os == "windows":
+            return (WindowsShutdown(machine=self.machine),)
+        sysv = any(c.manager == "sysv" for c in situation.inventory.components_on(machine))
+        words = ("shutdown", "-h", "now") if sysv else ("systemctl", "poweroff")
+        return (RunOn(machine=self.machine, argv=words, detached=True),)
+
+    def forced(self) -> Command | None:
+        """Cut the power, where the VM-Host's provider can."""
+        return CutPower(machine=self.machine) if self.can_be_forced else None
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a shutdown."""
+        return inventory.timings.shutdown
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_SHUTDOWN
 
 
 class CutPower(Command):
@@ -19,3 +89,107 @@ class CutPower(Command):
 
     kind: Literal["cut_power"] = "cut_power"
     machine: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Cut the power of {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Its power, and all that could still need it."""
+        return _observed(situation, self.machine)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It is off, by its provider or by silence on two signals."""
+        return _is_off(self.machine, facts)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """The same as for an orderly shutdown, and there is a provider that can."""
+        return (self._has_provider(situation.inventory), *_needed_by_nobody(situation, self.machine, facts))
+
+    def _has_provider(self, inventory: Inventory) -> Verdict:
+        host = inventory.machine(self.machine).host
+        condition = f"{host} has a power provider"
+        if isinstance(inventory.vm_host(host).power, CommandPower):
+            return passed(condition)
+        return failed(condition, "it is manual", f"Switch {self.machine} off on {host} by hand, then retry.")
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """The hypervisor's command."""
+        words = hypervisor_command(situation.inventory, self.machine, "off")
+        return (RunOn(machine=situation.inventory.machine(self.machine).host, argv=words),) if words else ()
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a shutdown."""
+        return inventory.timings.shutdown
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_CUT
+
+
+def hypervisor_command(
+    inventory: Inventory, machine: str, name: Literal["off", "snapshot", "delete_snapshot"], snapshot: str = ""
+) -> tuple[str, ...]:
+    """A command of the machine's power provider with its words filled in; empty where there is none."""
+    found = inventory.machine(machine)
+    power = inventory.vm_host(found.host).power
+    template = getattr(power.commands, name) if isinstance(power, CommandPower) else None
+    return tuple(word.replace("{vm}", found.vm_name).replace("{snapshot}", snapshot) for word in template or ())
+
+
+def _observed(situation: Situation, machine: str) -> tuple[Subject, ...]:
+    inventory = situation.inventory
+    subjects: list[Subject] = [PowerOf(machine=m) for m in (machine, *go_before(situation, machine))]
+    pair = inventory.pair_of(machine)
+    if pair is not None:
+        subjects += [ClusterOn(machine=m) for m in pair.machines]
+        subjects += [DrbdOn(machine=m) for m in pair.machines if pair.drbd]
+    if who.servers_of(inventory, (machine,)) or inventory.machine(machine).role is Role.DATABASE_MASTER:
+        subjects += [BalancerOn(machine=b) for b in inventory.pairs.load_balancer.machines]
+    if inventory.machine(machine).role is Role.DATABASE_MASTER:
+        subjects += [ClusterOn(machine=b) for b in inventory.pairs.load_balancer.machines]
+        subjects += [ReplicationOn(machine=r) for r in who.replicas_of(inventory, machine) if not situation.goes(r)]
+    return tuple(dict.fromkeys(subjects))
+
+
+def _is_off(machine: str, facts: Facts) -> Verdict:
+    condition = f"{machine} is off"
+    fact = facts.power(machine)
+    if fact is None:
+        return not_seen(condition, [PowerOf(machine=machine)], facts)
+    if fact.state == "off":
+        return passed(condition, "its provider says so" if fact.provider == "off" else f"silent: {fact.silent}")
+    ports = ", ".join(str(port) for port in fact.answering)
+    seen = f"it is {fact.state}" + (f", port {ports} answers" if ports else "")
+    return failed(condition, seen, f"Look at the console of {machine}; retry, or cut its power with your word.")
+
+
+def _not_needed(situation: Situation, machine: str, facts: Facts) -> tuple[Verdict, ...]:
+    if _is_going_down(machine, facts):
+        return (passed(f"{machine} is going down already", "it answers no more; nothing is sent"),)
+    return _needed_by_nobody(situation, machine, facts)
+
+
+def _needed_by_nobody(situation: Situation, machine: str, facts: Facts) -> tuple[Verdict, ...]:
+    balancers = situation.inventory.pairs.load_balancer.machines
+    return (
+        is_vacated(situation, machine),
+        not_primary(situation, machine, facts),
+        not_the_only_copy(situation, machine, facts),
+        takes_no_writes(situation, machine, facts),
+        nothing_is_lost(situation, machine, facts),
+        *(in_maintenance(situation, machine, balancer, facts) for balancer in balancers),
+        off_before(situation, machine, facts),
+    )
+
+
+def _is_going_down(machine: str, facts: Facts) -> bool:
+    # On when the order was given, silent now, but not proved off: asked again it could not answer.
+    fact = facts.power(machine)
+    return fact is not None and fact.state == "undecided" and not fact.answering

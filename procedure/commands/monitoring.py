@@ -1,10 +1,25 @@
-"""Silences at the monitoring server."""
+"""Silences at the monitoring server: the procedure, stages 2 and 12."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
+from inventory.models import Inventory
 from procedure.commands.base import Command
+from procedure.facts import Facts, SilencesFact
+from procedure.instructions import CreateSilence, Instruction
+from procedure.instructions import LiftSilence as LiftNow
+from procedure.invariants import not_seen
+from procedure.situation import Situation
+from procedure.subjects import PowerOf, Silences, Subject
+from procedure.verdicts import Verdict, failed, not_applicable, passed
+
+USUAL_REQUEST = timedelta(seconds=2)
+"""One request, and reading it again."""
+ENOUGH_LEFT = 0.5
+"""A silence with more than this part of its time left needs no extension: late enough not to pile them up, early
+enough for many attempts before it runs out."""
 
 
 class SilenceMonitoring(Command):
@@ -13,6 +28,61 @@ class SilenceMonitoring(Command):
     kind: Literal["silence_monitoring"] = "silence_monitoring"
     machines: tuple[str, ...]
     comment: str
+    only_extend: bool = False
+    """True: machines whose silence was lifted are left alone."""
+
+    @property
+    def target(self) -> str:
+        """The service."""
+        return "monitoring"
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        action = "Extend the silence of" if self.only_extend else "Silence"
+        return f"{action} {len(self.machines)} machines ({self.machines[0]} …)" if self.machines else action
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """What is silenced."""
+        return (Silences(),)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """All are silenced, with more than half of the downtime left."""
+        downtime = situation.inventory.monitoring.downtime
+        condition = f"{len(self.machines)} machines are silenced for at least {downtime * ENOUGH_LEFT} more"
+        fact = facts.silences()
+        if fact is None:
+            return not_seen(condition, [Silences()], facts)
+        if fact.by_hand:
+            return not_applicable(condition, "a person does it; nothing can be seen")
+        bare = self._not_covered(facts, fact, downtime * ENOUGH_LEFT)
+        if not bare:
+            return passed(condition)
+        if self.only_extend and not any(_is_silenced(m, fact) for m in self.machines):
+            return not_applicable(condition, "their silence was lifted")
+        return failed(condition, f"not: {', '.join(bare)}", "Look at the monitoring server; then retry.")
+
+    def _not_covered(self, facts: Facts, fact: SilencesFact, left: timedelta) -> tuple[str, ...]:
+        seen = facts.observation(Silences())
+        enough = [s for s in fact.silences if seen is not None and s.until - seen.at > left]
+        return tuple(m for m in self.machines if not any(m in s.machines for s in enough))
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """One silence for all of them, from now on."""
+        duration = situation.inventory.monitoring.downtime
+        return (CreateSilence(machines=self.machines, duration=duration, comment=self.comment),)
+
+    def compensation(self) -> Command | None:
+        """Lift it."""
+        return LiftSilence(machines=self.machines)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a command."""
+        return inventory.timings.command
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_REQUEST
 
 
 class LiftSilence(Command):
@@ -20,3 +90,65 @@ class LiftSilence(Command):
 
     kind: Literal["lift_silence"] = "lift_silence"
     machines: tuple[str, ...]
+    keep_if_off: bool = False
+    """True: machines that are off stay silenced; they are off on purpose."""
+
+    @property
+    def target(self) -> str:
+        """The service."""
+        return "monitoring"
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        which = " that are not off" if self.keep_if_off else ""
+        return f"Lift the silence of {len(self.machines)} machines{which} ({self.machines[0]} …)"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """What is silenced, and which machines are off where that matters."""
+        powers = tuple(PowerOf(machine=m) for m in self.machines) if self.keep_if_off else ()
+        return (Silences(), *powers)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """None of them is silenced."""
+        machines = self._concerned(facts)
+        condition = f"{len(machines)} machines are not silenced"
+        fact = facts.silences()
+        if fact is None:
+            return not_seen(condition, [Silences()], facts, invariant=11)
+        if fact.by_hand:
+            return not_applicable(condition, "a person does it; nothing can be seen", invariant=11)
+        still = [m for m in machines if _is_silenced(m, fact)]
+        if still:
+            return failed(condition, f"still: {', '.join(still)}", "Look at the monitoring server.", invariant=11)
+        return passed(condition, invariant=11)
+
+    def _concerned(self, facts: Facts) -> tuple[str, ...]:
+        # A machine whose power nobody can tell is not off on purpose: an alarm too many is better than one too few.
+        return tuple(m for m in self.machines if not (self.keep_if_off and _is_off(m, facts)))
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """Silence anew what stays silenced, then end the silences of the others."""
+        lifted = self._concerned(facts)
+        kept = tuple(m for m in self.machines if m not in lifted)
+        comment = "Off on purpose: its VM-Host is vacated."
+        duration = situation.inventory.monitoring.downtime
+        keep = (CreateSilence(machines=kept, duration=duration, comment=comment),) if kept else ()
+        return (*keep, LiftNow(machines=lifted)) if lifted else ()
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a command."""
+        return inventory.timings.command
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_REQUEST
+
+
+def _is_silenced(machine: str, fact: SilencesFact) -> bool:
+    return any(machine in silence.machines for silence in fact.silences)
+
+
+def _is_off(machine: str, facts: Facts) -> bool:
+    fact = facts.power(machine)
+    return fact is not None and fact.state == "off"

@@ -1,16 +1,40 @@
-"""The two Pacemaker pairs: storage and load balancer."""
+"""The two Pacemaker pairs, storage and load balancer: the procedure, stages 5 and 6."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
+from inventory.models import Inventory, Pair
+from procedure import who
 from procedure.commands.base import Command
+from procedure.conditions import cluster_is_able, node_can_take_over, node_is_online, node_problems
+from procedure.facts import ClusterFact, DrbdFact, Facts
+from procedure.instructions import Instruction, RunOn
+from procedure.invariants import drbd_in_sync, drbd_problem, drbd_seen, not_seen, one_primary
+from procedure.situation import Situation
+from procedure.subjects import ClusterOn, DrbdOn, Subject
+from procedure.verdicts import Verdict, failed, passed, unknown
+from procedure.who import PAIR_WORDS, PairName
 
-PairName = Literal["storage", "load_balancer"]
+__all__ = ["MovePair", "PairName", "RejoinNode"]
+
+USUAL_REJOIN = timedelta(seconds=30)
+"""Starting DRBD and replaying what little was written meanwhile; a full resync takes longer."""
+
+
+def observed(inventory: Inventory, pair: Pair) -> tuple[Subject, ...]:
+    """Pacemaker and, where there is one, DRBD as both machines see it: after a split brain only DRBD tells."""
+    clusters = tuple(ClusterOn(machine=m) for m in pair.machines)
+    return clusters if pair.drbd is None else (*clusters, *(DrbdOn(machine=m) for m in pair.machines))
 
 
 class MovePair(Command):
-    """Move a pair to one of its machines."""
+    """Move a pair to one of its machines.
+
+    By `standby` the other machine goes into standby, and stays there until the failback; by `move` its resources are
+    moved. Either way it is the outcome that proves it: primary, every resource, the address, DRBD.
+    """
 
     kind: Literal["move_pair"] = "move_pair"
     pair: PairName
@@ -19,6 +43,125 @@ class MovePair(Command):
     leaver: str
     """The machine that is left."""
 
+    @property
+    def target(self) -> str:
+        """The machine that becomes primary."""
+        return self.to
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Move the {PAIR_WORDS[self.pair]} to {self.to}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Both machines of the pair."""
+        return observed(situation.inventory, who.pair(situation.inventory, self.pair))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """All of the pair is on the survivor, and nothing on the leaver."""
+        inventory = situation.inventory
+        pair = who.pair(inventory, self.pair)
+        condition = f"the {PAIR_WORDS[self.pair]} is on {self.to} with all its resources"
+        fact, drbd = facts.cluster(self.to), facts.drbd(self.to)
+        if fact is None:
+            return not_seen(condition, [ClusterOn(machine=self.to)], facts)
+        if pair.drbd is not None and drbd is None:
+            return not_seen(condition, [DrbdOn(machine=self.to)], facts)
+        missing = (*missing_on(inventory, pair, self.to, fact), *self._left_behind(inventory, pair, facts))
+        missing = (*missing, *_drbd_missing(pair, self.to, drbd))
+        if missing:
+            step = f"Look at `pcs status --full` on {self.to}. What has moved stays; retry waits for the rest."
+            return failed(condition, "; ".join(missing), step)
+        return passed(condition, f"{', '.join(pair.resources)} and {pair.address} are there")
+
+    def _left_behind(self, inventory: Inventory, pair: Pair, facts: Facts) -> tuple[str, ...]:
+        fact, leaver = facts.cluster(self.to), facts.cluster(self.leaver)
+        if fact is None:
+            return ("nobody knows what is left behind",)
+        left = [f"{r} still on {self.leaver}" for r in pair.resources if who.runs_on(inventory, fact, r, self.leaver)]
+        if leaver is not None and who.holds_address(leaver, pair.address):
+            left.append(f"{pair.address} still on {self.leaver}")
+        node = who.node(inventory, fact, self.leaver)
+        if pair.method == "standby" and (node is None or not node.standby):
+            left.append(f"{self.leaver} is not in standby")
+        elif pair.method == "standby" and node is not None and node.resources_running:
+            left.append(f"{node.resources_running} resources still active on {self.leaver}")
+        return tuple(left)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """Both nodes able, one primary, DRBD in sync (invariants 2 and 4)."""
+        inventory = situation.inventory
+        return (
+            cluster_is_able(inventory, self.pair, self.to, facts),
+            node_can_take_over(inventory, self.to, self.to, facts),
+            node_is_online(inventory, self.leaver, self.to, facts),
+            one_primary(inventory, self.pair, facts),
+            drbd_in_sync(inventory, self.pair, self.to, facts),
+        )
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """`pcs node standby` or `pcs resource move`, on the survivor; on the leaver if only that was reached."""
+        inventory = situation.inventory
+        pair = who.pair(inventory, self.pair)
+        run_on = self.leaver if facts.cluster(self.to) is None and facts.cluster(self.leaver) is not None else self.to
+        if pair.method == "standby":
+            words = ("pcs", "node", "standby", inventory.machine(self.leaver).node_name)
+            return (RunOn(machine=run_on, argv=words, timeout=inventory.timings.move),)
+        node = inventory.machine(self.to).node_name
+        return tuple(
+            RunOn(machine=run_on, argv=("pcs", "resource", "move", resource, node), timeout=inventory.timings.move)
+            for resource in self._to_move(inventory, pair, facts)
+        )
+
+    def _to_move(self, inventory: Inventory, pair: Pair, facts: Facts) -> tuple[str, ...]:
+        # A resource takes its whole group along, so one of each group is enough, and a second would be an error.
+        fact = facts.cluster(self.to)
+        if fact is None:
+            return pair.resources[:1]
+        by_group: dict[str, str] = {}
+        for resource in pair.resources:
+            group = next((r.container for r in who.instances(fact, resource) if r.container), resource)
+            if not who.runs_on(inventory, fact, resource, self.to):
+                by_group.setdefault(group, resource)
+        return tuple(by_group.values())
+
+    def compensation(self) -> Command | None:
+        """The leaver stands by again. Moving the primary back is a move of its own, when DRBD is in sync."""
+        return RejoinNode(pair=self.pair, machine=self.leaver)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a move."""
+        return inventory.timings.move
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """As the pair says."""
+        return who.pair(inventory, self.pair).expected_move
+
+
+def missing_on(inventory: Inventory, pair: Pair, machine: str, fact: ClusterFact) -> tuple[str, ...]:
+    """What of a pair is not on a machine, as that machine sees it: promotion, each resource, the address."""
+    name = inventory.machine(machine).node_name
+    missing = []
+    if pair.promotable and not any(
+        r.role == "Promoted" and name in r.nodes for r in who.instances(fact, pair.promotable)
+    ):
+        missing.append(f"{pair.promotable} is not promoted on {machine}")
+    missing += [f"{r} is not on {machine}" for r in pair.resources if not who.runs_on(inventory, fact, r, machine)]
+    missing += [f"{r.id} is failed" for r in fact.resources if r.failed]
+    if not who.holds_address(fact, pair.address):
+        missing.append(f"{pair.address} is not on {machine}")
+    if pair.mount and pair.mount not in fact.mounts:
+        missing.append(f"{pair.mount} is not mounted on {machine}")
+    return (*missing, *(() if fact.transition_idle else ("resources are still starting or stopping",)))
+
+
+def _drbd_missing(pair: Pair, machine: str, fact: DrbdFact | None) -> tuple[str, ...]:
+    if pair.drbd is None:
+        return ()
+    if fact is None or fact.role != "Primary" or fact.disk != "UpToDate":
+        return (f"DRBD on {machine}: {drbd_seen(fact)}",)
+    return ()
+
 
 class RejoinNode(Command):
     """Take a machine of a pair out of standby, so that it stands by again."""
@@ -26,3 +169,54 @@ class RejoinNode(Command):
     kind: Literal["rejoin_node"] = "rejoin_node"
     pair: PairName
     machine: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Let {self.machine} stand by in the {PAIR_WORDS[self.pair]} again"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Both machines of the pair."""
+        return observed(situation.inventory, who.pair(situation.inventory, self.pair))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """The node is online and out of standby, and DRBD in sync on both."""
+        inventory = situation.inventory
+        pair = who.pair(inventory, self.pair)
+        condition = f"{self.machine} stands by in the {PAIR_WORDS[self.pair]}"
+        seen_from = who.partner(pair, self.machine)
+        fact = facts.cluster(seen_from)
+        if fact is None:
+            return not_seen(condition, [ClusterOn(machine=seen_from)], facts)
+        problems = list(node_problems(who.node(inventory, fact, self.machine)))
+        if pair.drbd is not None:
+            if any(facts.drbd(m) is None for m in pair.machines):
+                return unknown(condition, "DRBD was not seen on both machines", "Make it observable, then retry.")
+            problems += [p for m in pair.machines if (p := drbd_problem(m, facts.drbd(m)))]
+        if problems:
+            return failed(condition, "; ".join(problems), f"Look at `pcs status` and /proc/drbd on {self.machine}.")
+        return passed(condition, "online, in sync")
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """The other machine is the one primary (invariant 2)."""
+        return (one_primary(situation.inventory, self.pair, facts),)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """`pcs node unstandby`, on the other machine."""
+        inventory = situation.inventory
+        run_on = who.partner(who.pair(inventory, self.pair), self.machine)
+        words = ("pcs", "node", "unstandby", inventory.machine(self.machine).node_name)
+        return (RunOn(machine=run_on, argv=words),)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a move."""
+        return inventory.timings.move
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_REJOIN

@@ -1,10 +1,27 @@
-"""Sessions that must end by themselves before anything moves."""
+"""Sessions that must end by themselves before anything moves: the procedure, stage 4."""
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import timedelta
 from typing import ClassVar, Literal
 
+from inventory.models import Inventory
+from procedure import who
 from procedure.commands.base import Command
+from procedure.facts import BalancerFact, Facts, Session, SessionsFact
+from procedure.invariants import not_seen
+from procedure.situation import Situation
+from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
+from procedure.verdicts import Verdict, failed, passed, unknown
+
+USUAL_DRAIN = timedelta(minutes=1)
+"""With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
+
+ENDED_BY = (
+    "They end when their program disconnects: stop it on the host named (or KILL the row, which rolls back its "
+    "transaction). Rows of the load balancer that stay in Sleep end when HAProxy is reloaded there."
+)
 
 
 class AwaitDrained(Command):
@@ -16,3 +33,97 @@ class AwaitDrained(Command):
     """The active load balancer."""
     master: str
     """The master that takes writes."""
+
+    @property
+    def target(self) -> str:
+        """The machine whose sessions decide."""
+        return self.master
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Wait until no session is left on {self.balancer} and {self.master}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Both lists of sessions, and that it is still these two that are active."""
+        clusters = (ClusterOn(machine=m) for m in situation.inventory.pairs.load_balancer.machines)
+        return (BalancerOn(machine=self.balancer), SessionsOn(machine=self.master), *clusters)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """No session on either; the worst of the answers."""
+        answers = (
+            _still_active(situation.inventory, self.balancer, facts),
+            _no_balancer_sessions(situation.inventory, self.balancer, facts),
+            _no_database_sessions(self.master, facts),
+        )
+        bad = tuple(v for v in answers if not v.allows)
+        condition = f"no session is active on {self.balancer} and {self.master}"
+        if not bad:
+            return passed(condition, "; ".join(v.reason for v in answers))
+        reason = "; ".join(f"{v.condition}: {v.reason}" for v in bad)
+        step = " ".join(dict.fromkeys(v.next_step for v in bad if v.next_step))
+        return bad[0].model_copy(update={"condition": condition, "reason": reason, "next_step": step})
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for sessions to end; then the operator decides."""
+        return inventory.timings.drain
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """About a minute, or the deadline if that is shorter."""
+        return min(USUAL_DRAIN, inventory.timings.drain)
+
+
+def _still_active(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
+    condition = f"{balancer} is the active load balancer"
+    pair = inventory.pairs.load_balancer
+    found = who.primaries(inventory, pair, facts)
+    if found is None:
+        return not_seen(condition, [ClusterOn(machine=m) for m in pair.machines], facts)
+    if found == (balancer,):
+        return passed(condition, f"{balancer} is active")
+    seen = f"active is {' and '.join(found) or 'none'}"
+    return failed(condition, seen, "The cluster changed since the run began: abort, and begin again.")
+
+
+def _no_balancer_sessions(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
+    condition = f"HAProxy on {balancer} has no session"
+    fact = facts.balancer(balancer)
+    if fact is None:
+        return not_seen(condition, [BalancerOn(machine=balancer)], facts)
+    if not fact.running:
+        return failed(condition, "HAProxy does not run there", f"Start HAProxy on {balancer}, then retry.")
+    left = _servers_with_sessions(inventory, fact)
+    if left:
+        return failed(condition, ", ".join(left), "Wait, or find out who holds them; nobody is cut off by this run.")
+    return passed(condition, f"0 on {balancer}")
+
+
+def _servers_with_sessions(inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
+    counted = (s for s in fact.servers if s.backend not in inventory.sessions.ignore_backends)
+    return tuple(f"{s.backend}/{s.server}: {s.sessions + s.queued}" for s in counted if s.sessions or s.queued)
+
+
+def _no_database_sessions(master: str, facts: Facts) -> Verdict:
+    condition = f"the process list of {master} holds replication entries only"
+    fact = facts.sessions(master)
+    if fact is None:
+        return not_seen(condition, [SessionsOn(machine=master)], facts)
+    if not fact.complete:
+        step = "GRANT PROCESS ON *.* to the account of the inventory, then retry."
+        return unknown(condition, "the account lacks the PROCESS privilege and sees only itself", step)
+    if fact.count == 0:
+        return passed(condition, f"0 on {master}")
+    return failed(condition, who_is_left(fact), ENDED_BY)
+
+
+def who_is_left(fact: SessionsFact) -> str:
+    """The sessions left, grouped by user and host: "12 from app@10.77.0.31 (Sleep)"."""
+    groups = Counter(_from(session) for session in fact.sessions)
+    listed = [f"{count} from {source}" for source, count in groups.most_common()]
+    hidden = fact.count - len(fact.sessions)
+    return ", ".join(listed + ([f"{hidden} more"] if hidden > 0 else []))
+
+
+def _from(session: Session) -> str:
+    host = session.address.rsplit(":", 1)[0] if session.address.count(":") == 1 else session.address
+    return f"{session.user}@{host} ({session.command})"

@@ -1,0 +1,385 @@
+"""What must never happen: the eleven invariants of the procedure, section 6.
+
+Those that can be seen on facts are predicates here, and every command that could break one has it among its
+conditions; they are evaluated on facts of that very moment. The others are kept by how things are built, and the
+table says where. A fact that was not observed is *unknown*, and unknown never lets a mutating step pass.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from inventory.models import Inventory, Machine, Pair, Role
+from procedure import who
+from procedure.facts import BalancerFact, DrbdFact, Facts, ReplicaChannel, ReplicationFact
+from procedure.situation import Situation
+from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplicationOn, Subject
+from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
+from procedure.who import PAIR_WORDS, PairName
+
+
+class Invariant(NamedTuple):
+    """One thing that must never happen."""
+
+    number: int
+    never: str
+    kept_by: str
+
+
+INVARIANTS = (
+    Invariant(
+        1,
+        "A mutating step runs while the state it depends on is unknown.",
+        "how every step is carried out: conditions are evaluated on facts observed just before, unknown refuses, and a "
+        "time-out is unknown until observed again",
+    ),
+    Invariant(2, "A pair has no primary, or two, outside the moment of its own move.", "one_primary"),
+    Invariant(
+        3,
+        "A machine is powered off while it is primary, has the only UpToDate copy, takes writes, or is READY.",
+        "not_primary, not_the_only_copy, takes_no_writes, in_maintenance",
+    ),
+    Invariant(4, "A storage pair is moved while DRBD is not Connected and UpToDate on both.", "drbd_in_sync"),
+    Invariant(5, "A master becomes writable before it has replayed the other's changes.", "caught_up"),
+    Invariant(6, "Every server of a backend is in MAINT.", "a_server_stays"),
+    Invariant(7, "AcdGroupDistribute runs on two telephony machines, or on none at the end.", "daemon_nowhere_else"),
+    Invariant(
+        8,
+        "Two runs work on one cluster at once.",
+        "the name of the workflow: one per cluster, for both directions, and Temporal refuses a second",
+    ),
+    Invariant(9, "The order of power-off or power-on is broken.", "off_before"),
+    Invariant(
+        10,
+        "A run ends as completed with a step skipped, or a failback leaves a node in standby.",
+        "the run's outcome, which counts skips, and the last stage of the failback",
+    ),
+    Invariant(
+        11,
+        "Monitoring stays silenced after a run has ended, except for machines that are off on purpose.",
+        "the plan: stage 12, and what is done on abort",
+    ),
+)
+
+POWER_OFF_ORDER: tuple[tuple[Role, ...], ...] = (
+    (Role.TELEPHONY, Role.WEB, Role.CHAT, Role.API),
+    (Role.DATABASE_REPLICA,),
+    (Role.DATABASE_MASTER,),
+    (Role.LOAD_BALANCER,),
+    (Role.STORAGE,),
+)
+"""Machines of one group go at the same time, each group after the one before it (the procedure, stage 9)."""
+
+
+# --- 2: a pair has exactly one primary --------------------------------------------------------------------------------
+
+
+def one_primary(inventory: Inventory, name: PairName, facts: Facts) -> Verdict:
+    """2: the pair has one primary, or is in the moment of a move."""
+    pair = who.pair(inventory, name)
+    condition = f"the {PAIR_WORDS[name]} has exactly one primary"
+    found = who.primaries(inventory, pair, facts)
+    if found is None:
+        return not_seen(condition, [ClusterOn(machine=m) for m in pair.machines], facts, invariant=2)
+    if len(found) == 1:
+        return passed(condition, f"{found[0]} is primary", invariant=2)
+    if _is_moving(pair, facts) and all(len(view) < 2 for view in who.views(inventory, pair, facts)):
+        return passed(condition, "a move is under way at this moment", invariant=2)
+    seen = f"both are primary: {' and '.join(found)}" if found else "neither is primary"
+    return failed(
+        condition, seen, "Look at `pcs status` on both; never repair two primaries by restarting one.", invariant=2
+    )
+
+
+def _is_moving(pair: Pair, facts: Facts) -> bool:
+    seen = [fact for fact in (facts.cluster(m) for m in pair.machines) if fact is not None]
+    return any(not fact.transition_idle for fact in seen)
+
+
+# --- 3: a machine that is powered off is not needed any more ----------------------------------------------------------
+
+
+def not_primary(situation: Situation, machine: str, facts: Facts) -> Verdict:
+    """3: the machine is not primary of its pair and has none of its resources."""
+    pair = situation.inventory.pair_of(machine)
+    condition = f"{machine} is not primary of its pair"
+    if pair is None:
+        return not_applicable(condition, f"{machine} belongs to no pair", invariant=3)
+    other = who.partner(pair, machine)
+    fact = facts.cluster(other)
+    if fact is None:
+        return not_seen(condition, [ClusterOn(machine=other)], facts, invariant=3)
+    held = [r for r in pair.resources if who.runs_on(situation.inventory, fact, r, machine)]
+    found = who.primaries(situation.inventory, pair, facts) or ()
+    if machine in found or held:
+        seen = f"{machine} {'is primary' if machine in found else 'still has ' + ', '.join(held)}"
+        return failed(condition, f"{seen}, as {other} sees it", f"Move the pair to {other} first.", invariant=3)
+    if found != (other,):
+        return failed(condition, f"{other} is not primary either", f"Make {other} primary first.", invariant=3)
+    return passed(condition, f"{other} is primary", invariant=3)
+
+
+def not_the_only_copy(situation: Situation, machine: str, facts: Facts) -> Verdict:
+    """3: the other machine of the storage pair has an UpToDate copy and is primary."""
+    pair = situation.inventory.pairs.storage
+    condition = f"{machine} does not hold the only UpToDate copy"
+    if machine not in pair.machines or pair.drbd is None:
+        return not_applicable(condition, f"{machine} has no DRBD", invariant=3)
+    other = who.partner(pair, machine)
+    fact = facts.drbd(other)
+    if fact is None:
+        return not_seen(condition, [DrbdOn(machine=other)], facts, invariant=3)
+    if fact.connection == "StandAlone":
+        return failed(condition, f"{other} is StandAlone: {SPLIT_BRAIN}", SPLIT_BRAIN_NEXT, invariant=3)
+    if fact.role == "Primary" and fact.disk == "UpToDate":
+        return passed(condition, f"{other}: {drbd_seen(fact)}", invariant=3)
+    return failed(condition, f"{other}: {drbd_seen(fact)}", f"Wait until {other} is Primary and UpToDate.", invariant=3)
+
+
+def takes_no_writes(situation: Situation, machine: str, facts: Facts) -> Verdict:
+    """3: the machine is no master that takes writes."""
+    condition = f"{machine} does not take database writes"
+    if situation.inventory.machine(machine).role is not Role.DATABASE_MASTER:
+        return not_applicable(condition, f"{machine} is no master", invariant=3)
+    taking = who.writers(situation.inventory, facts)
+    if taking is None:
+        balancers = situation.inventory.pairs.load_balancer.machines
+        subjects: list[Subject] = [BalancerOn(machine=b) for b in balancers]
+        subjects += [ClusterOn(machine=b) for b in balancers]
+        return not_seen(condition, subjects, facts, invariant=3)
+    if machine in taking:
+        return failed(condition, "the active load balancer sends writes there", f"Set {machine} to MAINT.", invariant=3)
+    if not taking:
+        return failed(condition, "no master takes writes at all", "Bring the other master UP first.", invariant=3)
+    return passed(condition, f"writes go to {', '.join(taking)}", invariant=3)
+
+
+def in_maintenance(situation: Situation, machine: str, balancer: str, facts: Facts) -> Verdict:
+    """3: the machine is in MAINT in every backend it stands in, on one HAProxy."""
+    condition = f"{machine} is in MAINT in every backend on {balancer}"
+    servers = who.servers_of(situation.inventory, (machine,))
+    if not servers:
+        return not_applicable(condition, f"{machine} stands in no backend", invariant=3)
+    fact = facts.balancer(balancer)
+    if fact is None:
+        return not_seen(condition, [BalancerOn(machine=balancer)], facts, invariant=3)
+    if not fact.running:
+        return not_applicable(condition, f"HAProxy does not run on {balancer}", invariant=3)
+    wrong = not_in_state(fact, servers, "maint")
+    if wrong:
+        return failed(condition, ", ".join(wrong), f"Set {machine} to MAINT on {balancer} first.", invariant=3)
+    return passed(condition, ", ".join(f"{backend}/{server} MAINT" for backend, server in servers), invariant=3)
+
+
+def not_in_state(fact: BalancerFact, servers: tuple[tuple[str, str], ...], wanted: str) -> tuple[str, ...]:
+    """Servers that an administrator has not set to a state, each with what was seen."""
+    wrong = []
+    for backend, server in servers:
+        state = who.state_of(fact, backend, server)
+        if state is None:
+            wrong.append(f"{backend}/{server} is not there")
+        elif state.admin != wanted:
+            wrong.append(f"{backend}/{server} is {state.status}")
+    return tuple(wrong)
+
+
+# --- 4: a storage pair moves only in sync -----------------------------------------------------------------------------
+
+SPLIT_BRAIN = "suspicion of split brain"
+SPLIT_BRAIN_NEXT = (
+    "Stop. Compare the data on both sides and decide which is kept (DRBD, resolve split brain); nothing repairs it by "
+    "itself, and any further move may destroy the better copy."
+)
+
+
+def drbd_in_sync(inventory: Inventory, name: PairName, to: str, facts: Facts) -> Verdict:
+    """4: DRBD is Connected and UpToDate on both, seen from both.
+
+    A node in standby has DRBD down. When the machine to be left is in standby already, the move has begun (the health
+    check accepts no standby before), and what counts is that the other copy is UpToDate.
+    """
+    pair = who.pair(inventory, name)
+    condition = f"DRBD of the {PAIR_WORDS[name]} is Connected and UpToDate on both machines"
+    if pair.drbd is None:
+        return not_applicable(condition, f"the {PAIR_WORDS[name]} has no DRBD", invariant=4)
+    leaver = who.partner(pair, to)
+    if _has_begun_leaving(inventory, to, leaver, facts):
+        return _survivor_copy(condition, to, facts)
+    unseen: list[Subject] = [DrbdOn(machine=m) for m in pair.machines if facts.drbd(m) is None]
+    if unseen:
+        return not_seen(condition, unseen, facts, invariant=4)
+    problems = [p for m in pair.machines if (p := drbd_problem(m, facts.drbd(m)))]
+    if problems:
+        split = any(SPLIT_BRAIN in problem for problem in problems)
+        step = SPLIT_BRAIN_NEXT if split else "Wait until it is synchronised, or repair DRBD; then retry."
+        return failed(condition, "; ".join(problems), step, invariant=4)
+    return passed(condition, "; ".join(f"{m}: {drbd_seen(facts.drbd(m))}" for m in pair.machines), invariant=4)
+
+
+def _has_begun_leaving(inventory: Inventory, to: str, leaver: str, facts: Facts) -> bool:
+    seen = facts.cluster(to)
+    leaving = who.node(inventory, seen, leaver) if seen else None
+    return leaving is not None and leaving.standby
+
+
+def _survivor_copy(condition: str, to: str, facts: Facts) -> Verdict:
+    fact = facts.drbd(to)
+    if fact is None:
+        return not_seen(condition, [DrbdOn(machine=to)], facts, invariant=4)
+    if fact.connection == "StandAlone":
+        return failed(condition, f"{to} is StandAlone: {SPLIT_BRAIN}", SPLIT_BRAIN_NEXT, invariant=4)
+    if fact.disk != "UpToDate":
+        return failed(condition, f"{to}: {drbd_seen(fact)}", f"Bring the copy of {to} up to date first.", invariant=4)
+    return passed(condition, f"the move has begun; {to}: {drbd_seen(fact)}", invariant=4)
+
+
+def drbd_problem(machine: str, fact: DrbdFact | None) -> str:
+    """What is wrong with DRBD as one machine sees it; empty if it is in sync with its peer."""
+    if fact is None or not fact.configured:
+        return f"{machine}: DRBD is down there"
+    if fact.connection == "StandAlone":
+        return f"{machine} is StandAlone: {SPLIT_BRAIN}"
+    if fact.connection != "Connected" or fact.disk != "UpToDate" or fact.peer_disk != "UpToDate":
+        return f"{machine}: {drbd_seen(fact)}"
+    if fact.out_of_sync_kib:
+        return f"{machine}: {fact.out_of_sync_kib} KiB are out of sync"
+    return ""
+
+
+def drbd_seen(fact: DrbdFact | None) -> str:
+    """DRBD's state in its own words."""
+    if fact is None or not fact.configured:
+        return "DRBD down"
+    seen = f"{fact.connection} {fact.role}/{fact.peer_role} {fact.disk}/{fact.peer_disk}"
+    return seen if fact.synced_percent is None else f"{seen}, {fact.synced_percent:.1f} % synchronised"
+
+
+# --- 5: a master takes writes only when it has replayed the other's changes -------------------------------------------
+
+
+def caught_up(master: str, sources: tuple[str, ...], facts: Facts, inventory: Inventory) -> Verdict:
+    """5: both replication threads of a master run towards each of these sources, and it lags behind none of them."""
+    condition = f"{master} has replayed all changes of {', '.join(sources) or 'its sources'}"
+    if not sources:
+        return not_applicable(condition, f"{master} replicates from nobody concerned", invariant=5)
+    fact = facts.replication(master)
+    if fact is None:
+        return not_seen(condition, [ReplicationOn(machine=master)], facts, invariant=5)
+    problems = [p for source in sources if (p := replication_problem(inventory, fact, source))]
+    if problems:
+        step = f"Repair or wait for the replication on {master} (SHOW REPLICA STATUS), then retry."
+        return failed(condition, "; ".join(problems), step, invariant=5)
+    return passed(condition, "both threads run, lag 0", invariant=5)
+
+
+def channel_from(inventory: Inventory, fact: ReplicationFact, source: str) -> ReplicaChannel | None:
+    """The replication from one machine, found by its name or address."""
+    machine = inventory.machine(source)
+    return next((channel for channel in fact.channels if is_source(channel, machine)), None)
+
+
+def is_source(channel: ReplicaChannel, machine: Machine) -> bool:
+    """Whether a replication comes from a machine, named by its name, with or without domain, or by its address."""
+    host = channel.source_host.lower()
+    named = host == machine.name.lower() or host.split(".")[0] == machine.name.lower()
+    return named or host == machine.address.lower()
+
+
+def replication_problem(inventory: Inventory, fact: ReplicationFact, source: str) -> str:
+    """What is wrong with the replication from one machine; empty if nothing is."""
+    channel = channel_from(inventory, fact, source)
+    if channel is None:
+        return f"no replication from {source}"
+    if channel.io != "Yes" or channel.sql != "Yes":
+        error = channel.io_error or channel.sql_error
+        return f"from {source}: IO {channel.io}, SQL {channel.sql}" + (f" ({error})" if error else "")
+    if channel.lag_seconds != 0:
+        lag = "unknown" if channel.lag_seconds is None else f"{channel.lag_seconds} s"
+        return f"from {source}: lag {lag}"
+    return f"from {source}: received, but not replayed" if channel.caught_up is False else ""
+
+
+# --- 6: a backend keeps a server --------------------------------------------------------------------------------------
+
+
+def a_server_stays(inventory: Inventory, balancer: str, machines: tuple[str, ...], facts: Facts) -> Verdict:
+    """6: when these machines go to MAINT, every backend still has a server that is in none."""
+    condition = f"every backend on {balancer} keeps a server that is not in MAINT"
+    fact = facts.balancer(balancer)
+    if fact is None:
+        return not_seen(condition, [BalancerOn(machine=balancer)], facts, invariant=6)
+    if not fact.running:
+        return not_applicable(condition, f"HAProxy does not run on {balancer}", invariant=6)
+    empty = [
+        backend.name
+        for backend, going in who.backends_of(inventory, machines)
+        if not any(s.admin == "ready" for s in fact.of(backend.name) if s.server not in going)
+    ]
+    if empty:
+        step = f"Set a server of the surviving side to READY in {', '.join(empty)} first."
+        return failed(condition, f"none would be left in {', '.join(empty)}", step, invariant=6)
+    return passed(condition, "each keeps at least one that is READY", invariant=6)
+
+
+# --- 7: AcdGroupDistribute runs once ----------------------------------------------------------------------------------
+
+
+def daemon_nowhere_else(inventory: Inventory, machine: str, facts: Facts) -> Verdict:
+    """7: AcdGroupDistribute runs on no other telephony machine; one that is off runs nothing."""
+    condition = f"AcdGroupDistribute runs on no other machine than {machine}"
+    others = [m.name for m in inventory.with_role(Role.TELEPHONY) if m.name != machine]
+    running = [m for m in others if (fact := facts.daemon(m)) is not None and fact.state == "running"]
+    if running:
+        seen = f"it runs on {', '.join(running)}"
+        return failed(condition, seen, f"Stop it on {', '.join(running)} first.", invariant=7)
+    unseen: list[Subject] = [DaemonOn(machine=m) for m in others if not _runs_no_daemon(m, facts)]
+    if unseen:
+        return not_seen(condition, unseen, facts, invariant=7)
+    return passed(condition, f"not on {', '.join(others)}", invariant=7)
+
+
+def _runs_no_daemon(machine: str, facts: Facts) -> bool:
+    daemon, power = facts.daemon(machine), facts.power(machine)
+    return (daemon is not None and daemon.state == "stopped") or (power is not None and power.state == "off")
+
+
+# --- 9: the order of power-off ----------------------------------------------------------------------------------------
+
+
+def go_before(situation: Situation, machine: str) -> tuple[str, ...]:
+    """Machines of the vacated side that must be off before this one: the group before its own that has any."""
+    role = situation.inventory.machine(machine).role
+    position = next(i for i, roles in enumerate(POWER_OFF_ORDER) if role in roles)
+    earlier = [role for roles in POWER_OFF_ORDER[:position] for role in roles]
+    return tuple(m.name for m in situation.vacated_side(*earlier)) if earlier else ()
+
+
+def off_before(situation: Situation, machine: str, facts: Facts) -> Verdict:
+    """9: what goes before this machine is off."""
+    first = go_before(situation, machine)
+    condition = f"the machines that go before {machine} are off"
+    if not first:
+        return not_applicable(condition, f"none goes before {machine}", invariant=9)
+    on = [m for m in first if (fact := facts.power(m)) is not None and fact.state == "on"]
+    if on:
+        return failed(condition, f"still on: {', '.join(on)}", f"Shut down {', '.join(on)} first.", invariant=9)
+    unseen: list[Subject] = [PowerOf(machine=m) for m in first if (f := facts.power(m)) is None or f.state != "off"]
+    if unseen:
+        return not_seen(condition, unseen, facts, invariant=9)
+    return passed(condition, f"{len(first)} are off", invariant=9)
+
+
+# --- what was not seen ------------------------------------------------------------------------------------------------
+
+
+def not_seen(condition: str, subjects: list[Subject], facts: Facts, *, invariant: int | None = None) -> Verdict:
+    """Nobody can tell: names each subject that was not observed, and why."""
+    reasons = "; ".join(f"{s.key}: {_why(s, facts)}" for s in subjects)
+    return unknown(condition, reasons, "Make it observable again, then retry.", invariant=invariant)
+
+
+def _why(subject: Subject, facts: Facts) -> str:
+    observation = facts.observation(subject)
+    if observation is None or observation.fact is None:
+        return facts.why_unknown(subject)
+    return "what was seen does not decide it"
