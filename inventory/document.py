@@ -21,7 +21,8 @@ MAX_VALUES = 100_000
 """Values after aliases are followed. The reference cluster has about 700; an alias bomb has billions."""
 
 _TAG = "tag:yaml.org,2002:"
-_QUOTED = re.compile(r"'[^'<>]{2,}'")
+_QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
+_SHOWN = re.compile(r"|.|\\[a-z]|<[a-z ]+>")  # nothing, one character, an escape, the name of a token
 _SYNTAX = "YAML: `key: value`, lists with `- `, indentation by spaces; text with special characters in quotes"
 
 
@@ -112,9 +113,9 @@ class Document:
         self._count += 1
         if len(path) > MAX_DEPTH or self._count > MAX_VALUES:
             raise NotYamlError.at(node.start_mark, *_too_much(len(path) > MAX_DEPTH))
-        if isinstance(node, MappingNode):
+        if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
             return self._mapping(node, path)
-        if isinstance(node, SequenceNode):
+        if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
             return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
         return self._scalar(node, path)
 
@@ -131,15 +132,11 @@ class Document:
         return data
 
     def _scalar(self, node: Node, path: Path) -> object:
-        tag, text = node.tag.removeprefix(_TAG), str(node.value)
-        if tag in ("str", "int", "float", "bool", "null") and (tag == "str" or _is_plain(node)):
-            return _READ[tag](text)
+        tag = node.tag.removeprefix(_TAG)
+        if isinstance(node, ScalarNode) and (tag == "str" or (tag in _READ and node.style is None)):
+            return _READ[tag](node.value)
         self._problem(node, path, "a YAML tag (it starts with !)", "plain values; text that starts with ! in quotes")
         return None
-
-
-def _is_plain(node: Node) -> bool:
-    return isinstance(node, ScalarNode) and node.style is None
 
 
 _READ: dict[str, Callable[[str], object]] = {
@@ -169,10 +166,14 @@ def _compose(text: str) -> Node | None:
 
 def _syntax(error: MarkedYAMLError) -> str:
     # What stands between quotes may be a piece of a secret: a password that starts with * reads as an alias.
-    said = _QUOTED.sub("…", f"{error.context or ''}: {error.problem or ''}".strip(": "))
+    said = _QUOTED.sub(_without_secret, f"{error.context or ''}: {error.problem or ''}".strip(": "))
     if "'\\t'" in said:
         return "no YAML: a tab character; YAML is indented by spaces"
     return f"no YAML: {said}"
+
+
+def _without_secret(quoted: re.Match[str]) -> str:
+    return quoted[0] if _SHOWN.fullmatch(quoted[1] or quoted[2] or "") else "…"
 
 
 def _child(node: Node | None, item: str | int) -> tuple[Node, Node] | None:

@@ -36,10 +36,20 @@ def parse(text: str, file: str = "inventory") -> Inventory:
     """
     document = _document(text, file)
     inventory, found = _validated(document.data)
-    problems = {*document.problems, *(_problem(document, finding) for finding in found)}
+    unreadable = {problem.path for problem in document.problems}
+    further = (_problem(document, finding) for finding in found if show_path(finding.path) not in unreadable)
+    problems = _once([*document.problems, *further])
     if inventory is None or problems:
-        raise InventoryError(tuple(sorted(problems, key=lambda problem: (problem.line, problem.column, problem.wrong))))
+        raise InventoryError(problems)
     return inventory
+
+
+def _once(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """In the order of the file; one problem a place, and one for all the places that an alias repeats it in."""
+    first: dict[tuple[int, int, str], Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.line, problem.column, problem.wrong), problem)
+    return tuple(first[key] for key in sorted(first))
 
 
 def _read(path: Path) -> str:
@@ -108,9 +118,10 @@ def _validated(data: object) -> tuple[Inventory | None, list[Finding]]:
 def _further(data: object, found: Iterable[Finding]) -> Iterator[Finding]:
     """What the checks of the whole find beside values that are already known to be wrong."""
     wrong = [finding.path for finding in found]
-    mended = mending.mend(data)
+    mended, replaced = mending.mend(data)
     for finding in checks.check(mended) if mended else ():
-        if not any(finding.path[: len(path)] == path for path in wrong):
+        known = any(finding.path[: len(path)] == path for path in wrong)
+        if not known and not any(value in finding.wrong + finding.allowed for value in replaced):
             yield finding
 
 

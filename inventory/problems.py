@@ -82,5 +82,7 @@ def closest(word: object, words: Iterable[str]) -> str | None:
     if not isinstance(word, str):
         return None
     folded = {known.lower().replace("-", "_"): known for known in words}
-    near = get_close_matches(word[:80].lower().replace("-", "_"), folded, n=1)
+    given = word[:80].lower().replace("-", "_")
+    longer_or_shorter = (one for one in folded if len(given) > 2 and (given.startswith(one) or one.startswith(given)))
+    near = get_close_matches(given, folded, n=1) or list(longer_or_shorter)
     return folded[near[0]] if near else None

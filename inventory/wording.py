@@ -6,8 +6,9 @@ The value itself is repeated only where it can't be a secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -22,13 +23,35 @@ _KEY = "[key]"
 
 Words = tuple[str, str]
 """What is wrong, and what is allowed."""
+
+
+class _Shown(Protocol):
+    json_schema: dict[str, str]
+
+
 Annotation = Any
 """Whatever may stand behind the colon of a field: a class, a union, a tuple, a dictionary."""
 
 
 def findings(errors: Iterable[ErrorDetails]) -> list[Finding]:
     """Each error as a finding with the path that a person sees, without pydantic's own marks in it."""
-    return [_finding(error) for error in errors]
+    known = list(errors)
+    return [_finding(error) for error in known if not _follows(error, known)]
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Whether it is only the consequence of another error: a list whose bad entries don't count, a key mistyped."""
+    loc = error["loc"]
+    if error["type"] == "too_short":
+        return any(other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in errors)
+    if error["type"] == "missing":
+        return any(
+            other["type"] == "extra_forbidden"
+            and other["loc"][:-1] == loc[:-1]
+            and closest(other["loc"][-1], known_keys(locate(other["loc"])[1])) == loc[-1]
+            for other in errors
+        )
+    return False
 
 
 def _finding(error: ErrorDetails) -> Finding:
@@ -127,7 +150,23 @@ def _missing(error: ErrorDetails) -> Words:
     last = error["loc"][-1]
     if isinstance(last, int):
         return f"there are only {last}", f"at least {last + 1}"
-    return f"{show_key(str(last))!r} is missing", "it is required here"
+    return f"{show_key(str(last))!r} is missing", f"it is required{_description(error['loc'])}"
+
+
+def _description(loc: Path) -> str:
+    """What belongs there, from the docstring of the field or the schema of its type."""
+    path, models = locate(loc)
+    fields = [model.model_fields[str(path[-1])] for model in models if path[-1] in model.model_fields]
+    said = [field.description for field in fields]
+    for field in fields:
+        said += [one.json_schema.get("description") for one in field.metadata if _shows(one)]
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Enum):
+            said.append(one_of(str(member.value) for member in field.annotation))
+    return next((f"; {text[:1].lower()}{text[1:]}" for text in said if text), "")
+
+
+def _shows(metadata: object) -> TypeGuard[_Shown]:
+    return isinstance(getattr(metadata, "json_schema", None), dict)
 
 
 def _text(error: ErrorDetails) -> Words:

@@ -62,7 +62,8 @@ def no_circle(inventory: Inventory) -> Iterator[Finding]:
     for index, one in enumerate(inventory.database.replication):
         circle = _circle(sources, one.replica)
         members = frozenset(circle)
-        if len(members) > 1 and not (len(members) == 2 and members == masters) and members not in reported:
+        # A master with another source than the other master is told already.
+        if len(members) > 1 and not members & masters and members not in reported:
             reported.add(members)
             wrong = f"a replication loop: {' from '.join([*circle, circle[0]])}"
             allowed = "no loop, except the two masters replicating from each other"

@@ -46,7 +46,7 @@ def servers_on_both_sides(inventory: Inventory) -> Iterator[Finding]:
     machines = machines_by_name(inventory)
     for index, backend in enumerate(inventory.haproxy.backends):
         members = [machines[name] for name in backend.servers.values() if name in machines]
-        for host in absent_sides(inventory, members) if members else ():
+        for host in absent_sides(inventory, members) if len(members) == len(backend.servers) else ():
             wrong = f"the backend {backend.name} has no server on {host}: without the other side it would have none"
             yield Finding(("haproxy", "backends", index, "servers"), wrong, "at least one server on either VM-Host")
 

@@ -56,7 +56,8 @@ def one_is_active(inventory: Inventory) -> Iterator[Finding]:
 def nobody_left_out(inventory: Inventory) -> Iterator[Finding]:
     """Each load balancer and each storage belongs to its pair: the product knows one pair of each."""
     for key, role, pair in _pairs(inventory):
-        for machine in inventory.with_role(role):
+        complete = all(machine.role == role for machine in _members(inventory, pair)) and len(set(pair.machines)) == 2
+        for machine in inventory.with_role(role) if complete and len(_members(inventory, pair)) == 2 else ():
             if machine.name not in pair.machines:
                 path: Path = ("machines", inventory.machines.index(machine), "role")
                 wrong = f"{machine.name} has the role {role}, but is not in pairs.{key}"

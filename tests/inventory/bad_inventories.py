@@ -1,0 +1,800 @@
+"""Bad inventories: the reference cluster with one thing changed, and what must be said about it.
+
+`bad_inventories.txt` shows all messages for people to read. After a change of wording:
+
+    python -m tests.inventory.bad_inventories        writes it anew; read the difference before committing
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inventory.loading import parse
+from inventory.problems import InventoryError, Problem
+
+REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
+GOLDEN = Path(__file__).with_name("bad_inventories.txt")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One bad inventory."""
+
+    what: str
+    changes: tuple[tuple[str, str], ...]
+    """Text of the reference, and what stands there instead; the first occurrence."""
+    path: str
+    line: str
+    """A piece of the line that the problem must point to."""
+    says: str
+    """A piece of what is wrong or of what is allowed."""
+
+    def text(self) -> str:
+        """The bad inventory itself."""
+        text = REFERENCE.read_text()
+        for old, new in self.changes:
+            assert old in text, f"{self.what}: the reference has no {old!r}"
+            text = text.replace(old, new, 1)
+        return text
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is said about it; nothing if it passes."""
+        try:
+            parse(self.text(), "bad.yaml")
+        except InventoryError as error:
+            return error.problems
+        return ()
+
+
+def one(what: str, old: str, new: str, *, path: str, line: str, says: str) -> Bad:
+    """A bad inventory with a single change."""
+    return Bad(what, ((old, new),), path, line, says)
+
+
+TEL1 = "{name: acd-tel1, role: telephony, host: vm-host-1, address: 10.77.0.21, os: windows, connection: windows}"
+JB1 = "{name: acd-jb1, role: web, host: vm-host-1, address: 10.77.0.31, connection: linux}"
+JB2 = "{name: acd-jb2, role: web, host: vm-host-1, address: 10.77.0.32, connection: linux}"
+LB2 = "{name: acd-lb2, role: load_balancer, host: vm-host-2, address: 10.77.0.82, connection: linux, normal: standby}"
+DBM2 = (
+    "{name: acd-dbm2, role: database_master, host: vm-host-2, address: 10.77.0.72, connection: linux, normal: standby}"
+)
+CHAT2 = "  - {name: acd-chat2, role: chat, host: vm-host-2, address: 10.77.0.42, connection: linux}\n"
+MANUAL2 = """    power:
+      provider: command
+      address: 10.77.0.2
+      connection: hypervisor
+      commands: *libvirt
+"""
+START_8_SERVER = '    start_by_hand: "Open shell:startup in the Explorer and start the link to startup_launcher.cmd."\n'
+SOCKET = "  socket:\n    path: /run/haproxy/admin.sock            # default\n"
+PAGE = """  admin_page:
+    port: 7777                               # default
+    path: /haproxy?stats                     # default; `stats uri`
+    user: failover
+    password: env:FAILOVER_HAPROXY_PASSWORD  # `stats auth`
+    tls:                                     # default: without TLS
+      ca: /etc/failover/tls/ca.pem
+"""
+PROBE = "    url: http://10.77.0.200/CarrierPortal/login\n"
+
+FORM = (
+    one(
+        "a key that is mistyped",
+        "check_interval: 2s",
+        "check_intervall: 2s",
+        path="haproxy.check_intervall",
+        line="check_intervall:",
+        says="did you mean 'check_interval'",
+    ),
+    one(
+        "a key that stands in the wrong section",
+        "    method: standby\n",
+        "    methods: standby\n    snapshots: true\n",
+        path="pairs.storage.snapshots",
+        line="snapshots: true",
+        says="one of: machines, method",
+    ),
+    one(
+        "a key that is missing",
+        "cluster: reference\n",
+        "",
+        path="cluster",
+        line="features:",
+        says="'cluster' is missing",
+    ),
+    one(
+        "a machine without an address",
+        JB1,
+        "{name: acd-jb1, role: web, host: vm-host-1, connection: linux}",
+        path="machines[1].address",
+        line="name: acd-jb1",
+        says="'address' is missing",
+    ),
+    one(
+        "a role that does not exist",
+        "role: web, host: vm-host-1, address: 10.77.0.31",
+        "role: webserver, host: vm-host-1, address: 10.77.0.31",
+        path="machines[1].role",
+        line="role: webserver",
+        says="did you mean 'web'",
+    ),
+    one(
+        "a normal state that does not exist",
+        "address: 10.77.0.12, connection: linux, normal: standby",
+        "address: 10.77.0.12, connection: linux, normal: passive",
+        path="machines[19].normal",
+        line="normal: passive",
+        says="One of: active, standby",
+    ),
+    one(
+        "a duration without a unit",
+        "  drain: 30m ",
+        "  drain: 30 ",
+        path="timings.drain",
+        line="drain: 30 ",
+        says="has no unit",
+    ),
+    one(
+        "a duration that is none",
+        "  move: 3m ",
+        "  move: three minutes ",
+        path="timings.move",
+        line="move: three",
+        says="is no duration",
+    ),
+    one(
+        "a duration of nothing",
+        "  poll: 1s ",
+        "  poll: 0s ",
+        path="timings.poll",
+        line="poll: 0s",
+        says="longer than nothing",
+    ),
+    one(
+        "a port out of range",
+        "    port: 7777 ",
+        "    port: 77777 ",
+        path="haproxy.admin_page.port",
+        line="port: 77777",
+        says="at most 65535",
+    ),
+    one(
+        "a port in words",
+        "    port: 7777 ",
+        "    port: http ",
+        path="haproxy.admin_page.port",
+        line="port: http",
+        says="a whole number",
+    ),
+    one(
+        "a number where a name belongs",
+        "cluster: reference\n",
+        "cluster: 2024\n",
+        path="cluster",
+        line="cluster: 2024",
+        says='in quotes: "2024"',
+    ),
+    one(
+        "text where a truth value belongs",
+        "  snapshots: true ",
+        "  snapshots: maybe ",
+        path="backup.snapshots",
+        line="snapshots: maybe",
+        says="true or false",
+    ),
+    one(
+        "a line for a shell where a list of words belongs",
+        '        status: [virsh, --connect, "qemu:///system", domstate, "{vm}"]',
+        "        status: virsh domstate {vm}",
+        path="vm_hosts[0].power.commands.status",
+        line="status: virsh",
+        says="a list is expected",
+    ),
+    one(
+        "three VM-Hosts",
+        "  - name: vm-host-2\n",
+        "  - name: vm-host-3\n  - name: vm-host-2\n",
+        path="vm_hosts",
+        line="- name: vm-host-1",
+        says="at most 2 entries",
+    ),
+    one(
+        "one VM-Host",
+        "  - name: vm-host-2\n" + MANUAL2,
+        "",
+        path="vm_hosts",
+        line="- name: vm-host-1",
+        says="at least 2 entries",
+    ),
+    one(
+        "a connection without a kind",
+        "    kind: winrm\n",
+        "",
+        path="connections.windows",
+        line="transport: ntlm",
+        says="kind: one of: ssh, winrm",
+    ),
+    one(
+        "a connection of a kind that does not exist",
+        "    kind: winrm\n",
+        "    kind: telnet\n",
+        path="connections.windows",
+        line="kind: telnet",
+        says="'telnet' is not allowed here",
+    ),
+    one(
+        "a blank in a machine's name",
+        "name: acd-jb1,",
+        "name: acd jb1,",
+        path="machines[1].name",
+        line="acd jb1",
+        says="is no name",
+    ),
+    one(
+        "a shell character in an address",
+        "address: 10.77.0.31,",
+        "address: '10.77.0.31;reboot',",
+        path="machines[1].address",
+        line="reboot",
+        says="is no address",
+    ),
+    one(
+        "a shell character in a service name",
+        "service: wildfly\n",
+        "service: wildfly && reboot\n",
+        path="components[6].service",
+        line="&& reboot",
+        says="is no service name",
+    ),
+    one(
+        "an option where a name belongs",
+        "    user: failover                           # an account",
+        "    user: -oProxyCommand=x # an account",
+        path="connections.linux.user",
+        line="ProxyCommand",
+        says="is no name",
+    ),
+    one(
+        "a line break in a HAProxy server's name",
+        "        acd-chat1: acd-chat1",
+        '        "acd-chat1\\nshutdown": acd-chat1',
+        path="haproxy.backends[2].servers.acd-chat1…",
+        line="shutdown",
+        says="is no resource name",
+    ),
+    one(
+        "a path that is not absolute",
+        "  directory: /srv/backup ",
+        "  directory: backup ",
+        path="backup.directory",
+        line="directory: backup",
+        says="is no absolute path",
+    ),
+    one(
+        "a query that changes something",
+        "    port: 3306\n  - name: storage",
+        "    port: 3306\n    query: DELETE FROM users\n  - name: storage",
+        path="probes[4].query",
+        line="DELETE",
+        says="one SELECT",
+    ),
+)
+
+SECRETS = (
+    one(
+        "a secret in clear",
+        "password: env:FAILOVER_DATABASE_PASSWORD",
+        "password: correct-horse",
+        path="database.password",
+        line="correct-horse",
+        says="env:NAME or file:/absolute/path",
+    ),
+    one(
+        "a secret in clear that reads as a number",
+        "password: env:FAILOVER_WINDOWS_PASSWORD",
+        "password: 20251122",
+        path="connections.windows.password",
+        line="20251122",
+        says="not a reference to a secret",
+    ),
+    one(
+        "a secret in clear that reads as an alias of YAML",
+        "password: env:FAILOVER_DATABASE_PASSWORD",
+        "password: *correct-horse",
+        path="",
+        line="correct-horse",
+        says="found undefined alias",
+    ),
+    one(
+        "a secret in clear that reads as a tag of YAML",
+        "password: env:FAILOVER_DATABASE_PASSWORD",
+        "password: !correct-horse",
+        path="database.password",
+        line="correct-horse",
+        says="text that starts with ! in quotes",
+    ),
+    one(
+        "a secret in clear that became a key",
+        "  user: failover\n  password: env:FAILOVER_DATABASE_PASSWORD\n",
+        "  ? user:correct-horse\n  : failover\n",
+        path="database.user…",
+        line="correct-horse",
+        says="is not known here",
+    ),
+    one(
+        "a secret in the address of a probe",
+        PROBE,
+        "    url: http://admin:correct-horse@10.77.0.200/\n",
+        path="probes[0].url",
+        line="correct-horse",
+        says="a secret in clear",
+    ),
+    one(
+        "a secret in the address of monitoring",
+        "  url: http://10.77.0.5:9093\n",
+        "  url: http://admin:correct-horse@10.77.0.5:9093\n",
+        path="monitoring.url",
+        line="correct-horse",
+        says="without blanks, user or password",
+    ),
+    one(
+        "a secret in a command",
+        "'C:\\failover\\AcdGroupDistribute.cmd', start]",
+        "'C:\\failover\\AcdGroupDistribute.cmd', --password=correct-horse]",
+        path="daemon.commands.start[1]",
+        line="correct-horse",
+        says="process lists",
+    ),
+)
+
+MACHINES = (
+    one(
+        "two machines of one name",
+        "name: acd-jb2,",
+        "name: acd-jb1,",
+        path="machines[2].name",
+        line="address: 10.77.0.32",
+        says="taken already: machines[1].name",
+    ),
+    one(
+        "two machines of one address",
+        "address: 10.77.0.32,",
+        "address: 10.77.0.31,",
+        path="machines[2].address",
+        line="name: acd-jb2",
+        says="taken already: machines[1].address",
+    ),
+    one(
+        "a machine with the address that moves",
+        "address: 10.77.0.11,",
+        "address: 10.77.0.100,",
+        path="pairs.storage.address",
+        line="address: 10.77.0.100",
+        says="taken already: machines[9].address",
+    ),
+    one(
+        "an address that is none",
+        "address: 10.77.0.31,",
+        "address: 10.77.0.310,",
+        path="machines[1].address",
+        line="10.77.0.310",
+        says="is no IP address",
+    ),
+    one(
+        "a VM-Host that does not exist",
+        "role: web, host: vm-host-1, address: 10.77.0.31",
+        "role: web, host: vmhost1, address: 10.77.0.31",
+        path="machines[1].host",
+        line="vmhost1",
+        says="did you mean 'vm-host-1'",
+    ),
+    one(
+        "a connection that does not exist",
+        "address: 10.77.0.31, connection: linux",
+        "address: 10.77.0.31, connection: ssh",
+        path="machines[1].connection",
+        line="connection: ssh",
+        says="there is no connection 'ssh'",
+    ),
+    one(
+        "a Windows machine reached as Linux",
+        "os: windows, connection: windows",
+        "os: windows, connection: linux",
+        path="machines[0].connection",
+        line="name: acd-tel1",
+        says="a connection of kind winrm",
+    ),
+    one(
+        "a role without a machine on the other side",
+        CHAT2,
+        "",
+        path="machines[4].role",
+        line="name: acd-chat1",
+        says="has no machine on vm-host-2",
+    ),
+    one(
+        "two active masters",
+        DBM2,
+        DBM2.replace(", normal: standby", ""),
+        path="machines[17].normal",
+        line="name: acd-dbm2",
+        says="both are active",
+    ),
+    one(
+        "a hypervisor reached by WinRM",
+        "      connection: hypervisor\n",
+        "      connection: windows\n",
+        path="vm_hosts[0].power.connection",
+        line="connection: windows",
+        says="is no SSH connection",
+    ),
+    one(
+        "manual power, and no second sign that a machine is off",
+        MANUAL2,
+        "    power:\n      provider: manual\n",
+        path="machines[10].signals",
+        line="name: acd-tel2",
+        says="no second port to prove that it is off",
+    ),
+    one(
+        "a power command that names no machine",
+        'domstate, "{vm}"]',
+        "domstate, acd-jb1]",
+        path="vm_hosts[0].power.commands.status",
+        line="domstate, acd-jb1",
+        says="{vm} is missing",
+    ),
+    one(
+        "answers of a hypervisor that can't be told apart",
+        "        status_off: shut off\n",
+        "        status_off: not running\n",
+        path="vm_hosts[0].power.commands.status_on",
+        line="status_on: running",
+        says="can't be told apart",
+    ),
+)
+
+COMPONENTS = (
+    one(
+        "a component without a service name",
+        "    service: wildfly\n",
+        "",
+        path="components[6].service",
+        line="- name: Wildfly",
+        says="`service` is missing",
+    ),
+    one(
+        "a program for a person, without instructions",
+        START_8_SERVER + "    # by_hand_on:",
+        "    by_hand_on:",
+        path="components[0].start_by_hand",
+        line="- name: 8-Server",
+        says="'start_by_hand' is missing",
+    ),
+    one(
+        "a machine that is not of the component's role",
+        "    # by_hand_on: [acd-tel2]",
+        "    by_hand_on: [acd-jb1]",
+        path="components[0].by_hand_on[0]",
+        line="by_hand_on:",
+        says="acd-tel1, acd-tel2",
+    ),
+    one(
+        "a component twice",
+        "  - name: IMAP Connector\n",
+        "  - name: Exchange Connector\n",
+        path="components[5].name",
+        line="- name: Exchange Connector",
+        says="taken already: components[4].name",
+    ),
+    one(
+        "a component that waits for an unknown one",
+        "    service: robot5\n",
+        "    service: robot5\n    start_after: [Platform Listener]\n",
+        path="components[0].start_after[0]",
+        line="start_after:",
+        says="did you mean 'Platform UDP Listener'",
+    ),
+    Bad(
+        "components that wait for each other",
+        (
+            ("    service: robot5\n", "    service: robot5\n    start_after: [IMAP Connector]\n"),
+            ("    service: jtelIMAPMailService\n", "    service: jtelIMAPMailService\n    start_after: [8-Server]\n"),
+        ),
+        path="components[0].start_after",
+        line="start_after: [IMAP",
+        says="8-Server after IMAP Connector after 8-Server",
+    ),
+    one(
+        "System V on Windows",
+        "    service: robot5\n",
+        "    service: robot5\n    manager: sysv\n",
+        path="components[0].manager",
+        line="manager: sysv",
+        says="acd-tel1 runs Windows",
+    ),
+    one(
+        "a Windows display name on Linux",
+        "service: jtel-clientmessenger",
+        "service: jtel Client Messenger",
+        path="components[7].service",
+        line="jtel Client Messenger",
+        says="holds a blank",
+    ),
+    one(
+        "a feature that is mistyped",
+        "  - exchange ",
+        "  - exchnage ",
+        path="features[2]",
+        line="- exchnage",
+        says="did you mean 'exchange'",
+    ),
+)
+
+PAIRS = (
+    one(
+        "a pair with an unknown machine",
+        "machines: [acd-store1, acd-store2]",
+        "machines: [acd-store1, acd-stor2]",
+        path="pairs.storage.machines[1]",
+        line="acd-stor2",
+        says="did you mean 'acd-store2'",
+    ),
+    one(
+        "a pair with a machine of another role",
+        "machines: [acd-store1, acd-store2]",
+        "machines: [acd-store1, acd-lb2]",
+        path="pairs.storage.machines[1]",
+        line="acd-lb2",
+        says="has the role load_balancer",
+    ),
+    one(
+        "a pair on one VM-Host",
+        LB2,
+        LB2.replace("vm-host-2", "vm-host-1"),
+        path="pairs.load_balancer.machines",
+        line="[acd-lb1, acd-lb2]",
+        says="are both on vm-host-1",
+    ),
+    one(
+        "a pair with two active machines",
+        LB2,
+        LB2.replace(", normal: standby", ""),
+        path="machines[18].normal",
+        line="name: acd-lb2",
+        says="both are active",
+    ),
+    one(
+        "a pair of three",
+        "machines: [acd-lb1, acd-lb2]",
+        "machines: [acd-lb1, acd-lb2, acd-lb3]",
+        path="pairs.load_balancer.machines",
+        line="acd-lb3",
+        says="at most 2 entries",
+    ),
+    one(
+        "the promotable clone among what runs on the primary alone",
+        "resources: [fs_r0, vip]",
+        "resources: [drbd_r0-clone, fs_r0, vip]",
+        path="pairs.storage.resources[0]",
+        line="drbd_r0-clone, fs_r0",
+        says="runs on both machines",
+    ),
+)
+
+DATABASE = (
+    one(
+        "a replication from an unknown machine",
+        "{replica: acd-dbs1, source: acd-dbm1}",
+        "{replica: acd-dbs1, source: acd-dbm3}",
+        path="database.replication[2].source",
+        line="acd-dbm3",
+        says="there is no database machine",
+    ),
+    Bad(
+        "a replication loop that isn't master-master",
+        (
+            ("{replica: acd-dbs1, source: acd-dbm1}", "{replica: acd-dbs1, source: acd-dbs2}"),
+            ("{replica: acd-dbs2, source: acd-dbm2}", "{replica: acd-dbs2, source: acd-dbs1}"),
+        ),
+        path="database.replication[2]",
+        line="replica: acd-dbs1",
+        says="acd-dbs1 from acd-dbs2 from acd-dbs1",
+    ),
+    one(
+        "a replica with two sources",
+        "    - {replica: acd-dbs2, source: acd-dbm2}\n",
+        "    - {replica: acd-dbs2, source: acd-dbm2}\n    - {replica: acd-dbs2, source: acd-dbm1}\n",
+        path="database.replication[4].replica",
+        line="source: acd-dbm1",
+        says="already replicates from acd-dbm2",
+    ),
+    one(
+        "a master that replicates from nowhere",
+        "    - {replica: acd-dbm1, source: acd-dbm2}\n",
+        "",
+        path="database.replication",
+        line="replica: acd-dbm2",
+        says="acd-dbm1 (database_master) replicates from nowhere",
+    ),
+    one(
+        "a master that replicates from a replica",
+        "{replica: acd-dbm1, source: acd-dbm2}",
+        "{replica: acd-dbm1, source: acd-dbs2}",
+        path="database.replication[0].source",
+        line="source: acd-dbs2",
+        says="the other master: acd-dbm2",
+    ),
+    one(
+        "a machine that replicates from itself",
+        "{replica: acd-dbs1, source: acd-dbm1}",
+        "{replica: acd-dbs1, source: acd-dbs1}",
+        path="database.replication[2].source",
+        line="source: acd-dbs1",
+        says="from itself",
+    ),
+)
+
+AROUND = (
+    one(
+        "a backend without a server on one side",
+        "        acd-chat2: acd-chat2\n",
+        "",
+        path="haproxy.backends[2].servers",
+        line="acd-chat1: acd-chat1",
+        says="has no server on vm-host-2",
+    ),
+    one(
+        "a server that is an unknown machine",
+        "        acd-api2: acd-api2\n",
+        "        acd-api2: acd-ap2\n",
+        path="haproxy.backends[3].servers.acd-api2",
+        line="acd-ap2",
+        says="did you mean 'acd-api2'",
+    ),
+    one(
+        "a backend twice",
+        "    - name: soap ",
+        "    - name: web ",
+        path="haproxy.backends[1].name",
+        line="- name: web",
+        says="taken already: haproxy.backends[0].name",
+    ),
+    one(
+        "database writes to a web server",
+        "        acd-dbm2: acd-dbm2 ",
+        "        acd-dbm2: acd-jb4 ",
+        path="haproxy.backends[4].servers.acd-dbm2",
+        line="acd-jb4",
+        says="of kind database",
+    ),
+    Bad(
+        "no way to HAProxy",
+        ((PAGE, ""), (SOCKET, "")),
+        path="haproxy",
+        line="change_by",
+        says="neither admin_page nor socket",
+    ),
+    one(
+        "HAProxy changed by what is not configured",
+        PAGE,
+        "",
+        path="haproxy.change_by",
+        line="change_by: admin_page",
+        says="`change_by: socket`",
+    ),
+    one(
+        "an ignored backend that does not exist",
+        "  # ignore_backends: [soap]",
+        "  ignore_backends: [sope]",
+        path="sessions.ignore_backends[0]",
+        line="sope",
+        says="did you mean 'soap'",
+    ),
+    one(
+        "a monitoring server on an unknown VM-Host",
+        "  # host: vm-host-1 ",
+        "  host: vm-host-3 ",
+        path="monitoring.host",
+        line="vm-host-3",
+        says="there is no VM-Host 'vm-host-3'",
+    ),
+    one(
+        "a probe without a host",
+        PROBE,
+        "    url: http:///CarrierPortal/login\n",
+        path="probes[0].url",
+        line="http:///",
+        says="no address of a web service",
+    ),
+    one(
+        "a probe twice",
+        "  - name: rest-api\n",
+        "  - name: chat\n",
+        path="probes[3].name",
+        line="- name: chat",
+        says="taken already: probes[2].name",
+    ),
+    one(
+        "a probe on an unknown machine",
+        "checklist:\n",
+        "  - {name: nfs, kind: command, machine: acd-web1, command: [mountpoint, /srv/acd]}\nchecklist:\n",
+        path="probes[6].machine",
+        line="acd-web1",
+        says="there is no machine 'acd-web1'",
+    ),
+    one(
+        "a time that is over before the second look",
+        "  shutdown: 5m ",
+        "  shutdown: 500ms ",
+        path="timings.shutdown",
+        line="shutdown: 500ms",
+        says="never be looked at again",
+    ),
+)
+
+YAML = (
+    one(
+        "a key twice",
+        "cluster: reference\n",
+        "cluster: reference\ncluster: other\n",
+        path="cluster",
+        line="cluster: other",
+        says="stands twice",
+    ),
+    one(
+        "a tab",
+        "  path: /run/haproxy/admin.sock",
+        "\tpath: /run/haproxy/admin.sock",
+        path="",
+        line="/run/haproxy/admin.sock",
+        says="a tab character",
+    ),
+    one(
+        "a bracket that is not closed",
+        "machines: [acd-lb1, acd-lb2]",
+        "machines: [acd-lb1, acd-lb2",
+        path="",
+        line="method: standby",
+        says="no YAML",
+    ),
+    one(
+        "a tag that would run code",
+        "cluster: reference\n",
+        "cluster: !!python/object/apply:os.system [reboot]\n",
+        path="cluster",
+        line="reboot",
+        says="a YAML tag",
+    ),
+    Bad(
+        "several mistakes at once: of form, of names, and a secret",
+        (
+            ("password: env:FAILOVER_DATABASE_PASSWORD", "password: correct-horse"),
+            ("role: web, host: vm-host-1, address: 10.77.0.31", "role: web, hots: vm-host-1, address: 10.77.0.31"),
+            ("machines: [acd-store1, acd-store2]", "machines: [acd-store1, acd-stor2]"),
+            ("        acd-chat2: acd-chat2\n", ""),
+            ("  drain: 30m ", "  drain: 30 "),
+        ),
+        path="haproxy.backends[2].servers",
+        line="acd-chat1: acd-chat1",
+        says="has no server on vm-host-2",
+    ),
+)
+
+BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *YAML)
+
+
+def golden() -> str:
+    """All messages, for people to read."""
+    parts = [
+        f"{len(BAD)} bad inventories, and what is said about each. Written by tests/inventory/bad_inventories.py.\n"
+    ]
+    for bad in BAD:
+        said = "\n".join(str(problem) for problem in bad.problems())
+        parts.append(f"--- {bad.what}\n{said}\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(golden())
