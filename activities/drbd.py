@@ -24,46 +24,21 @@ from procedure.subjects import DrbdOn
 PROC_DRBD = ("cat", "/proc/drbd")
 
 # The DRBD 8.4 user's guide, "Connection states", "Resource roles", "Disk states".
-_SYNCHRONISING = [
-    "StartingSyncS",
-    "StartingSyncT",
-    "WFBitMapS",
-    "WFBitMapT",
-    "WFSyncUUID",
-    "SyncSource",
-    "SyncTarget",
-    "VerifyS",
-    "VerifyT",
-    "PausedSyncS",
-    "PausedSyncT",
-    "Ahead",
-    "Behind",
-]
-_BROKEN = [
-    "StandAlone",
-    "Disconnecting",
-    "Unconnected",
-    "Timeout",
-    "BrokenPipe",
-    "NetworkFailure",
-    "ProtocolError",
-    "TearDown",
-]
+_SYNCHRONISING = (
+    *("StartingSyncS", "StartingSyncT", "WFBitMapS", "WFBitMapT", "WFSyncUUID", "SyncSource", "SyncTarget"),
+    *("VerifyS", "VerifyT", "PausedSyncS", "PausedSyncT", "Ahead", "Behind"),
+)
+_BROKEN = (
+    *("StandAlone", "Disconnecting", "Unconnected"),
+    *("Timeout", "BrokenPipe", "NetworkFailure", "ProtocolError", "TearDown"),
+)
 CONNECTIONS = frozenset((*_BROKEN, "WFConnection", "WFReportParams", "Connected", *_SYNCHRONISING))
 ROLES = frozenset(("Primary", "Secondary", "Unknown"))
 DISKS = frozenset(
-    [
-        "Diskless",
-        "Attaching",
-        "Detaching",
-        "Failed",
-        "Negotiating",
-        "Inconsistent",
-        "Outdated",
-        "DUnknown",
-        "Consistent",
-        "UpToDate",
-    ]
+    (
+        *("Diskless", "Attaching", "Detaching", "Failed", "Negotiating"),
+        *("Inconsistent", "Outdated", "DUnknown", "Consistent", "UpToDate"),
+    )
 )
 _VERSION = re.compile(r"version: (?P<major>\d+)\.\d+\S* \(api:")
 _DEVICE = re.compile(
