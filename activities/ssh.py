@@ -25,12 +25,15 @@ from typing import Any
 
 import asyncssh
 
-from activities.errors import Rejected, Transient, shortened
+from activities.completed import Completed
+from activities.errors import Rejected, Transient
 from activities.hands import Act, Observe
 from activities.secrets import resolve
 from activities.ssh_trouble import CAUGHT, HostKeys, sudo_refusal, translated
 from inventory.models import CommandPower, Inventory, SshConnection
 from procedure.instructions import RunOn
+
+__all__ = ["KEEP", "Completed", "Ssh"]
 
 KEEP = 65536
 """Characters kept of each of stdout and stderr: the longest answer of a pair or a balancer is a tenth of it."""
@@ -40,32 +43,6 @@ KEEPALIVES = 3
 """Unanswered keepalives, one every `timings.connect`, after which a silent connection counts as lost."""
 GRACE = timedelta(seconds=2)
 """Between TERM and KILL for a command that is no longer wanted."""
-
-
-@dataclass(frozen=True)
-class Completed:
-    """What a command answered. An exit status is no proof that anything was done."""
-
-    machine: str
-    command: str
-    """As sent."""
-    exit_status: int | None
-    """None: detached, and the connection ended before it answered."""
-    stdout: str
-    stderr: str
-    truncated: bool = False
-    """More was printed than was kept; what was kept is the beginning."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it exited with 0."""
-        return self.exit_status == 0
-
-    @property
-    def words(self) -> str:
-        """Exit status and output on one line, shortened, for evidence and messages."""
-        status = "no answer, the connection ended" if self.exit_status is None else f"exit {self.exit_status}"
-        return shortened(" ".join(part for part in (f"{status}:", self.stdout, self.stderr) if part).rstrip(": "))
 
 
 @dataclass(frozen=True)
