@@ -117,7 +117,7 @@ class Plan(Value):
     vacated: str
     """VM-Host that goes down (failover), or comes back (failback)."""
     surviving: str
-    reference: str
+    reference: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Names the run in backups, snapshots and silences."""
     stages: tuple[Stage, ...]
     steps: tuple[Step, ...]
@@ -134,6 +134,7 @@ class Plan(Value):
         _check_ids((*self.steps, *self.on_abort))
         _check_predecessors(self.steps)
         _check_predecessors(self.on_abort)
+        _check_upkeep(self.upkeep, {step.id for step in self.steps})
         numbers = {stage.number for stage in self.stages}
         for step in (*self.steps, *self.on_abort):
             if step.stage not in numbers:
@@ -185,6 +186,13 @@ def _check_predecessors(steps: tuple[Step, ...]) -> None:
         _sorter(steps).prepare()
     except CycleError as cycle:
         raise ValueError(f"steps wait for each other in a circle: {' -> '.join(cycle.args[1])}") from cycle
+
+
+def _check_upkeep(upkeep: Iterable[Upkeep], known: set[str]) -> None:
+    for each in upkeep:
+        missing = [step for step in (*each.after, *each.until) if step not in known]
+        if missing:
+            raise ValueError(f"upkeep {each.command.kind} refers to {', '.join(missing)}, which the plan does not have")
 
 
 def _sorter(steps: Iterable[Step]) -> TopologicalSorter[str]:

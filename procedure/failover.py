@@ -1,0 +1,477 @@
+"""The controlled failover: one VM-Host is vacated, the other goes on alone.
+
+Read `plan` from top to bottom: it is the runbook's table of contents. What a stage hands on with `after=` is what
+the next one waits for, so what does not wait for each other runs at the same time. Each stage says below, in the words
+of the procedure, what it does and where; nothing here says "side 1", since either host can be the one that goes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from inventory.models import AlertmanagerMonitoring, CommandPower, CommandProbe, Machine, Role
+from procedure import health_check, who
+from procedure.as_found import AsFound
+from procedure.commands import (
+    AwaitDrained,
+    AwaitServersUp,
+    CheckPair,
+    CheckReplication,
+    DeleteSnapshot,
+    LiftSilence,
+    MovePair,
+    RemoveBackup,
+    RunProbe,
+    SetMaintenance,
+    ShutDownMachine,
+    SilenceMonitoring,
+    StartDaemon,
+    StopDaemon,
+    TakeBackup,
+    TakeSnapshot,
+)
+from procedure.conditions import is_service
+from procedure.draft import Draft, Over
+from procedure.invariants import POWER_OFF_ORDER
+from procedure.plan import OperatorTask, Plan, Stage
+from procedure.situation import Situation
+
+STAGES = (
+    Stage(number=0, label="preconditions", title="Health check"),
+    Stage(number=1, label="step 1", title="Back up"),
+    Stage(number=2, label="step 2", title="Silence monitoring"),
+    Stage(
+        number=3,
+        label="step 3",
+        title="Stop software",
+        note="Chat, REST API and listener are stopped on both sides too, since they are started again on the surviving "
+        "one (inferred).",
+    ),
+    Stage(number=4, label="step 4", title="Drain sessions"),
+    Stage(number=5, label="step 5", title="Move storage", note="The command is inferred; the outcome proves it."),
+    Stage(number=6, label="step 6", title="Move load balancer"),
+    Stage(
+        number=7,
+        label="step 7",
+        title="Set MAINT",
+        note="The surviving load balancer matters, the other is set against an accidental failover. From here on "
+        "database writes go to the surviving master (inferred).",
+    ),
+    Stage(
+        number=8,
+        label="step 8",
+        title="Move the daemon",
+        note="AcdGroupDistribute is a script of the 8-Server: it is stopped here, and started when the 8-Server runs "
+        "again (inferred).",
+    ),
+    Stage(number=9, label="step 9", title="Shut down machines"),
+    Stage(
+        number=10,
+        label="step 10, the first",
+        title="Check cluster",
+        note="Which replica must read connecting follows from whom it replicates from (inferred).",
+    ),
+    Stage(
+        number=11,
+        label="step 10, the second",
+        title="Start software",
+        note="It waits until both pairs are checked. It does not wait for replicas to notice that their source has "
+        "gone, which may take a minute and which no software needs (inferred).",
+    ),
+    Stage(number=12, label="step 11", title="Restore monitoring", note="The vacated side stays silenced."),
+    Stage(number=13, label="step 12", title="Ensure functionality"),
+    Stage(number=14, label="step 13", title="Remove backups"),
+)
+
+
+def plan(situation: Situation, as_found: AsFound, reference: str) -> Plan:
+    """The failover that vacates a VM-Host.
+
+    Args:
+        situation: the cluster, and which host goes.
+        as_found: what the cluster is now; `as_found.normal` for a plan on paper.
+        reference: names the run in backups, snapshots and silences; letters, digits, dot, hyphen, underscore.
+    """
+    draft = Draft(situation, as_found, reference, STAGES)
+
+    healthy = check_health(draft)
+    approved = approve_start(draft, after=healthy)
+    backed_up = back_up(draft, after=approved)
+    silenced = silence_monitoring(draft, after=approved)
+    stopped = stop_software(draft, after=backed_up + silenced)
+    drained = drain_sessions(draft, after=stopped)
+    storage_moved = move_storage(draft, after=drained)
+    balancer_moved = move_load_balancer(draft, after=storage_moved)
+    in_maint = set_maintenance(draft, after=balancer_moved)
+    daemon_stopped = stop_daemon(draft, after=drained)
+    released = approve_power_off(draft, after=in_maint + daemon_stopped)
+    off = shut_down_machines(draft, after=released)
+    pairs_checked = check_pairs(draft, after=off)
+    replication_checked = check_replication(draft, off=off)
+    started = start_software(draft, after=pairs_checked)
+    daemon_started = start_daemon(draft, after=started)
+    up = await_servers_up(draft, after=started)
+    alarmed = restore_monitoring(draft, silenced=silenced, after=up + daemon_started)
+    probed = probe_functions(draft, after=up + daemon_started)
+    working = approve_functionality(draft, after=alarmed + probed + replication_checked)
+    remove_backups(draft, after=working)
+
+    return draft.plan("failover")
+
+
+# --- 0: health check --------------------------------------------------------------------------------------------------
+
+
+def check_health(draft: Draft) -> Over:
+    """Never start from an unknown state: everything is observed, and any *unknown* or *fail* ends the run."""
+    return tuple(step for round_ in health_check.rounds(draft.situation) for step in draft.add(round_))
+
+
+def approve_start(draft: Draft, *, after: Over) -> Over:
+    """Before anything is touched a person sees plan and facts, vouches for what nobody can see, and decides."""
+    vacated, surviving = draft.situation.vacated, draft.situation.surviving
+    question = f"Vacate {vacated}, so that {surviving} goes on alone?"
+    return draft.gate(0, "before_start", question, after=after, vouched=vouched_for(draft.situation))
+
+
+def vouched_for(situation: Situation) -> tuple[str, ...]:
+    """What no provider can tell, and the approver therefore vouches for."""
+    inventory = situation.inventory
+    blind = [
+        host.name
+        for host in inventory.vm_hosts
+        if not isinstance(host.power, CommandPower) or host.power.commands.autostart is None
+    ]
+    by_hand = [
+        f"{component.name} runs on {machine.name} as it should."
+        for machine in inventory.machines
+        for component in inventory.components_on(machine)
+        if not is_service(component, machine.name)
+    ]
+    starts = [f"No machine of {host} starts by itself when the host boots." for host in blind]
+    daemon = not inventory.daemon.commands and inventory.with_role(Role.TELEPHONY)
+    return (*starts, *by_hand, *(("AcdGroupDistribute runs on exactly one telephony machine.",) if daemon else ()))
+
+
+# --- 1: back up -------------------------------------------------------------------------------------------------------
+
+
+def back_up(draft: Draft, *, after: Over) -> Over:
+    """A database backup on the active master is required; snapshots of critical machines are good to have."""
+    master = draft.as_found.writer
+    backup = TakeBackup(machine=master, path=backup_path(draft))
+    return draft.do(1, f"back-up-{master}", backup, after=after) + take_snapshots(draft, after=after)
+
+
+def backup_path(draft: Draft) -> str:
+    """Where this run's dump lies on the master that took it."""
+    directory = draft.inventory.backup.directory.rstrip("/")
+    return f"{directory}/failover-{draft.inventory.cluster}-{draft.reference}.sql"
+
+
+def take_snapshots(draft: Draft, *, after: Over) -> Over:
+    """Of both masters, load balancers and storages, where the VM-Host can."""
+    if not draft.inventory.backup.snapshots:
+        draft.note(1, "No snapshots: switched off in the inventory. They are beneficial, not required.")
+    over: Over = ()
+    for machine in with_snapshots(draft, say_why_not=True):
+        command = TakeSnapshot(machine=machine, name=snapshot_name(draft))
+        over += draft.do(1, f"snapshot-{machine}", command, after=after)
+    return over
+
+
+def with_snapshots(draft: Draft, *, say_why_not: bool = False) -> tuple[str, ...]:
+    """Critical machines whose VM-Host can make snapshots."""
+    critical = draft.inventory.with_role(Role.DATABASE_MASTER, Role.LOAD_BALANCER, Role.STORAGE)
+    able = [
+        host.name
+        for host in draft.inventory.vm_hosts
+        if isinstance(host.power, CommandPower) and host.power.commands.snapshot and host.power.commands.snapshots
+    ]
+    for host in draft.inventory.vm_hosts:
+        if say_why_not and draft.inventory.backup.snapshots and host.name not in able:
+            draft.note(1, f"No snapshots on {host.name}: its power provider can make none.")
+    return tuple(m.name for m in critical if draft.inventory.backup.snapshots and m.host in able)
+
+
+def snapshot_name(draft: Draft) -> str:
+    """Name of this run's snapshots."""
+    return f"failover-{draft.reference}"
+
+
+# --- 2: silence monitoring --------------------------------------------------------------------------------------------
+
+
+def silence_monitoring(draft: Draft, *, after: Over) -> Over:
+    """A downtime for all machines, extended if needed; a monitoring server on the vacated host is moved first."""
+    monitoring = draft.inventory.monitoring
+    if monitoring.host == draft.situation.vacated:
+        after = move_monitoring_server(draft, after=after)
+    if not isinstance(monitoring, AlertmanagerMonitoring):
+        return silence_by_hand(draft, after=after)
+    over: Over = ()
+    for host, machines in sides(draft).items():
+        command = SilenceMonitoring(machines=machines, comment=comment(draft))
+        over += draft.do(2, f"silence-{host}", command, after=after, title=f"Silence all machines of {host}")
+    return over
+
+
+def move_monitoring_server(draft: Draft, *, after: Over) -> Over:
+    """A monitoring server that runs on the vacated host would go down with it."""
+    text = (
+        f"Move the monitoring server from {draft.situation.vacated} to a VM-Host that stays on, and see that it works."
+    )
+    task = OperatorTask(target="monitoring", instructions=text, expected=timedelta(minutes=10))
+    return draft.ask(2, "move-monitoring-server", task, after=after, title="Move the monitoring server")
+
+
+def silence_by_hand(draft: Draft, *, after: Over) -> Over:
+    """Without access to the monitoring server a person silences it."""
+    downtime = draft.inventory.monitoring.downtime
+    text = f"Schedule a downtime of {downtime} for all machines of the cluster. Extend it if the run takes longer."
+    task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)
+    return draft.ask(2, "silence-by-hand", task, after=after, title="Silence monitoring by hand")
+
+
+def sides(draft: Draft) -> dict[str, tuple[str, ...]]:
+    """Machines of the vacated and of the surviving host: each side has a silence of its own, so one can be lifted."""
+    situation = draft.situation
+    return {
+        situation.vacated: tuple(m.name for m in situation.vacated_side()),
+        situation.surviving: tuple(m.name for m in situation.surviving_side()),
+    }
+
+
+def comment(draft: Draft) -> str:
+    """What the monitoring server shows as the reason."""
+    return f"Controlled failover {draft.reference}: {draft.situation.vacated} is vacated"
+
+
+# --- 3, 4: the outage begins ------------------------------------------------------------------------------------------
+
+
+def stop_software(draft: Draft, *, after: Over) -> Over:
+    """Everything that uses the cluster is stopped, on both sides. The outage begins here."""
+    return tuple(s for machine in draft.inventory.machines for s in draft.software(3, "stop", machine, after=after))
+
+
+def drain_sessions(draft: Draft, *, after: Over) -> Over:
+    """Go on only at zero: sessions on the active load balancer and the active master would make the moves fail."""
+    drained = AwaitDrained(balancer=draft.as_found.load_balancer, master=draft.as_found.writer)
+    return draft.do(4, "drain-sessions", drained, after=after)
+
+
+# --- 5, 6, 7: everything moves to the survivor ------------------------------------------------------------------------
+
+
+def move_storage(draft: Draft, *, after: Over) -> Over:
+    """The surviving storage becomes primary: DRBD, file system and address."""
+    pair = draft.inventory.pairs.storage
+    survivor, leaver = draft.situation.survivor_of(pair), draft.situation.leaver_of(pair)
+    return draft.do(5, "move-storage", MovePair(pair="storage", to=survivor, leaver=leaver), after=after)
+
+
+def move_load_balancer(draft: Draft, *, after: Over) -> Over:
+    """The surviving load balancer becomes primary: address, and HAProxy where Pacemaker runs it."""
+    pair = draft.inventory.pairs.load_balancer
+    survivor, leaver = draft.situation.survivor_of(pair), draft.situation.leaver_of(pair)
+    return draft.do(6, "move-load-balancer", MovePair(pair="load_balancer", to=survivor, leaver=leaver), after=after)
+
+
+def set_maintenance(draft: Draft, *, after: Over) -> Over:
+    """Every server of the vacated side to MAINT, in every backend, on both HAProxies."""
+    balancers = draft.inventory.pairs.load_balancer.machines
+    going = in_backends(draft, draft.situation.vacated_side())
+    over: Over = ()
+    for balancer in sorted(balancers, key=draft.situation.goes):
+        title = f"Set all servers of {draft.situation.vacated} to MAINT on {balancer}"
+        over += draft.do(
+            7, f"maint-{balancer}", SetMaintenance(balancer=balancer, machines=going), after=after, title=title
+        )
+    return over
+
+
+def in_backends(draft: Draft, machines: tuple[Machine, ...]) -> tuple[str, ...]:
+    """Those of the machines that stand in a backend."""
+    return tuple(m.name for m in machines if who.servers_of(draft.inventory, (m.name,)))
+
+
+# --- 8: AcdGroupDistribute runs on exactly one telephony machine ------------------------------------------------------
+
+
+def stop_daemon(draft: Draft, *, after: Over) -> Over:
+    """On the vacated telephony machines, if it still runs there; the address parameters are a matter for a person."""
+    over = address_parameters(draft, after=after)
+    if not draft.inventory.daemon.commands:
+        return over
+    for machine in draft.situation.vacated_side(Role.TELEPHONY):
+        over += draft.do(8, f"stop-daemon-{machine.name}", StopDaemon(machine=machine.name), after=after)
+    return over or after
+
+
+def start_daemon(draft: Draft, *, after: Over) -> Over:
+    """On one surviving telephony machine, if it does not run there already."""
+    home = daemon_home(draft)
+    if home is None:
+        draft.note(8, "No telephony machine survives.")
+        return ()
+    after = draft.steps_on(11, home) or after
+    if draft.inventory.daemon.commands:
+        return draft.do(8, f"start-daemon-{home}", StartDaemon(machine=home), after=after)
+    text = f"AcdGroupDistribute.r5 must run on {home} and nowhere else. {draft.inventory.daemon.instructions}"
+    task = OperatorTask(target=home, instructions=text, expected=BY_HAND)
+    return draft.ask(8, f"daemon-on-{home}", task, after=after, title=f"Make AcdGroupDistribute run on {home} by hand")
+
+
+def daemon_home(draft: Draft) -> str | None:
+    """Where it runs as found, if that machine stays; else the first telephony machine that stays."""
+    staying = [m.name for m in draft.situation.surviving_side(Role.TELEPHONY)]
+    return next((m for m in staying if m in draft.as_found.daemon), staying[0] if staying else None)
+
+
+def address_parameters(draft: Draft, *, after: Over) -> Over:
+    """Address parameters of the UDP daemons: items of the next gate, or a task where that gate is switched off."""
+    items = draft.inventory.address_checklist
+    if not items or draft.inventory.approval.before_power_off.enabled:
+        return ()
+    task = OperatorTask(target="telephony", instructions="\n".join(items), expected=BY_HAND)
+    return draft.ask(8, "address-parameters", task, after=after, title="Check the address parameters of the daemons")
+
+
+# --- 9: the vacated machines go down ----------------------------------------------------------------------------------
+
+
+def approve_power_off(draft: Draft, *, after: Over) -> Over:
+    """A person decides before machines are shut down."""
+    question = (
+        f"Everything has moved to {draft.situation.surviving}. Shut down all machines of {draft.situation.vacated}?"
+    )
+    return draft.gate(9, "before_power_off", question, after=after, checklist=draft.inventory.address_checklist)
+
+
+def shut_down_machines(draft: Draft, *, after: Over) -> Over:
+    """Application machines at the same time; then database replicas, masters, load balancer and storage in turn."""
+    for roles in POWER_OFF_ORDER:
+        group: Over = ()
+        for machine in draft.situation.vacated_side(*roles):
+            group += draft.do(9, f"shut-down-{machine.name}", shut_down(draft, machine), after=after)
+        after = group or after
+    return after
+
+
+def shut_down(draft: Draft, machine: Machine) -> ShutDownMachine:
+    """In order, by the operating system; by force only where the VM-Host can, and with the operator's word."""
+    able = isinstance(draft.inventory.vm_host(machine.host).power, CommandPower)
+    return ShutDownMachine(machine=machine.name, can_be_forced=able)
+
+
+# --- 10: one side alone -----------------------------------------------------------------------------------------------
+
+
+def check_pairs(draft: Draft, *, after: Over) -> Over:
+    """The surviving storage and load balancer are primary, the others offline; DRBD waits for its peer."""
+    over: Over = ()
+    for name in who.PAIR_NAMES:
+        pair = who.pair(draft.inventory, name)
+        primary, offline = draft.situation.survivor_of(pair), draft.situation.leaver_of(pair)
+        over += draft.do(10, f"check-{name}", CheckPair(pair=name, primary=primary, offline=offline), after=after)
+    return over
+
+
+def check_replication(draft: Draft, *, off: Over) -> Over:
+    """Surviving masters and replicas read *connecting* to what is off; looked at as soon as their source is."""
+    over: Over = ()
+    for machine in draft.situation.surviving_side(Role.DATABASE_MASTER, Role.DATABASE_REPLICA):
+        sources = who.sources_of(draft.inventory, machine.name)
+        away = tuple(source for source in sources if draft.situation.goes(source))
+        gone = tuple(step for source in away for step in draft.steps_on(9, source)) or off
+        command = CheckReplication(machine=machine.name, away=away)
+        over += draft.do(10, f"check-replication-{machine.name}", command, after=gone)
+    return over
+
+
+# --- 11: the outage ends ----------------------------------------------------------------------------------------------
+
+
+def start_software(draft: Draft, *, after: Over) -> Over:
+    """Everything that was stopped starts again, on the surviving side."""
+    survivors = draft.situation.surviving_side()
+    return tuple(s for machine in survivors for s in draft.software(11, "start", machine, after=after))
+
+
+def await_servers_up(draft: Draft, *, after: Over) -> Over:
+    """The outage ends when the surviving load balancer finds all its servers UP."""
+    balancer = draft.situation.survivor_of(draft.inventory.pairs.load_balancer)
+    staying = in_backends(draft, draft.situation.surviving_side())
+    title = f"Wait until all servers of {draft.situation.surviving} are UP on {balancer}"
+    command = AwaitServersUp(balancer=balancer, machines=staying)
+    return draft.do(11, f"await-servers-up-{balancer}", command, after=after, title=title)
+
+
+# --- 12, 13, 14: back to normal work, on one side ---------------------------------------------------------------------
+
+
+def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
+    """For the surviving side; the vacated side stays silenced, since it is off on purpose."""
+    if not isinstance(draft.inventory.monitoring, AlertmanagerMonitoring):
+        return restore_by_hand(draft, after=after)
+    vacated, surviving = draft.situation.vacated, draft.situation.surviving
+    machines = sides(draft)
+    lift = LiftSilence(machines=machines[surviving])
+    title = f"Lift the silence of all machines of {surviving}"
+    lifted = draft.do(12, f"lift-silence-{surviving}", lift, after=after, title=title)
+    for host, until in ((vacated, ()), (surviving, lifted)):
+        extend = SilenceMonitoring(machines=machines[host], comment=comment(draft), only_extend=True)
+        draft.keep_up(extend, every=draft.inventory.monitoring.downtime / 8, after=silenced, until=until)
+    draft.on_abort(12, f"on-abort-lift-silence-{surviving}", lift)
+    draft.on_abort(12, f"on-abort-lift-silence-{vacated}", LiftSilence(machines=machines[vacated], keep_if_off=True))
+    return lifted
+
+
+def restore_by_hand(draft: Draft, *, after: Over) -> Over:
+    """Without access to the monitoring server a person ends the downtime."""
+    vacated, surviving = draft.situation.vacated, draft.situation.surviving
+    text = f"End the downtime of all machines of {surviving}. Those of {vacated} stay silenced."
+    aborted = "End the downtime of all machines that are not off on purpose."
+    task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)
+    draft.ask_on_abort(
+        12, "on-abort-restore-by-hand", task.model_copy(update={"instructions": aborted}), title="Restore monitoring"
+    )
+    return draft.ask(12, "restore-by-hand", task, after=after, title="Restore monitoring by hand")
+
+
+def probe_functions(draft: Draft, *, after: Over) -> Over:
+    """What can be tried without a person is tried."""
+    over: Over = ()
+    for probe in draft.inventory.probes:
+        if isinstance(probe, CommandProbe) and draft.situation.goes(probe.machine):
+            draft.note(13, f"Probe {probe.name} is left out: it runs on {probe.machine}, which is off.")
+        else:
+            over += draft.do(13, f"probe-{probe.name}", RunProbe(name=probe.name), after=after)
+    return over
+
+
+def approve_functionality(draft: Draft, *, after: Over) -> Over:
+    """A person tries the rest: test call, login, chat, REST, mail."""
+    question = f"Is the system fully operational on {draft.situation.surviving} alone?"
+    return draft.gate(13, "functionality", question, after=after, checklist=draft.inventory.checklist)
+
+
+def remove_backups(draft: Draft, *, after: Over) -> Over:
+    """Snapshots are deleted; by default the database backup is kept until the failback is over."""
+    over: Over = ()
+    for machine in with_snapshots(draft):
+        command = DeleteSnapshot(machine=machine, name=snapshot_name(draft))
+        over += draft.do(14, f"delete-snapshot-{machine}", command, after=after)
+    master, path = draft.as_found.writer, backup_path(draft)
+    if draft.inventory.backup.keep_until_failback:
+        draft.note(14, f"The database backup {path} on {master} is kept until the failback is over.")
+    elif draft.situation.goes(master):
+        draft.note(14, f"The database backup {path} stays: {master} is off.")
+    else:
+        over += draft.do(14, f"remove-backup-{master}", RemoveBackup(machine=master, path=path), after=after)
+    return over
+
+
+BY_HAND = timedelta(minutes=2)
+"""For a person to do one thing at a screen that is open already."""
