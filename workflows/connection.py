@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,7 @@ CONNECT = timedelta(seconds=10)
 holds it for 30 s."""
 START_A_SERVER = "temporal server start-dev"
 _LONGEST_REASON = 300  # of the SDK's own words: the rest is nesting
+_INNERMOST = re.compile(r'(?:message|error): "([^"]+)"')
 _REFUSALS = ("PermissionDenied", "Unauthenticated", "InvalidArgument", "Unimplemented")
 """Answers of a server that is there; trying again changes nothing."""
 
@@ -101,7 +103,7 @@ async def connect(profile: Profile, who: str, *, runtime: Runtime | None = None,
     except TimeoutError:
         raise ServerAway(f"{profile.text}: no answer within {within.total_seconds():.0f} s") from None
     except (RuntimeError, ValueError) as error:
-        reason = shortened(str(error))
+        reason = _innermost(str(error))
         kind = ServerRefuses if any(refusal in str(error) for refusal in _REFUSALS) else ServerAway
         raise kind(f"{profile.text}: {reason}") from error
 
@@ -118,6 +120,12 @@ async def _connect(profile: Profile, who: str, runtime: Runtime | None) -> Clien
         runtime=runtime,
         data_converter=DATA_CONVERTER,
     )
+
+
+def _innermost(text: str) -> str:
+    """The SDK nests an error of the operating system five deep; the innermost is what a person understands."""
+    found = _INNERMOST.findall(text)
+    return found[-1] if found else shortened(text)
 
 
 def shortened(text: str) -> str:

@@ -245,7 +245,7 @@ class Executor:
         assert isinstance(answer, Approve | Reject)  # noqa: S101 - the ledger accepts nothing else at a gate
         record.reason, record.decided_by = answer.comment, answer.by
         if isinstance(answer, Reject):
-            record.state, record.outcome = StepState.ENDED, Outcome.FAILED
+            record.state, record.ended = StepState.ENDED, workflow.now()
             self.ledger.abort = Abort(by=answer.by, reason=f"gate {gate.name} rejected: {answer.comment}")
             return
         self.ledger.end(step.id, Outcome.DONE, workflow.now())

@@ -222,9 +222,7 @@ class Ledger:
         if self.resolved(wait.step):
             return _no(f"gate {wish.gate} was already {self._closed_gates[wish.gate]}")
         if wish.seen != wait.code:
-            return _no(
-                f"gate {wish.gate} shows the code {wait.code}, not {wish.seen[:20]!r}: read the gate, then use its code"
-            )
+            return _no(f"gate {wish.gate} shows another code than {wish.seen[:20]!r}: read the gate, then use its code")
         return None
 
     def _about_retry(self, wish: Retry) -> Answer | None:
