@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from activities.completed import Completed
 from activities.errors import NotUnderstood, Transient
 from activities.hands import Act, Observe, Observed
-from activities.markup import Element, Reader, parse
+from activities.markup import MAX_CHARACTERS, Element, Reader, parse
 from activities.shell import Shell, answer
-from activities.ssh import Completed
 from inventory.models import Inventory, Pair
 from procedure.facts import ClusterFact, LocationConstraint, NodeState, ResourceState
 from procedure.subjects import ClusterOn
@@ -384,9 +384,9 @@ class Pacemaker:
         return state.result().model_copy(update=seen), f"ssh {machine}: {' '.join(CRM_MON)}"
 
     async def _state(self, machine: str) -> ClusterFact:
-        completed = await self._shell.run(machine, CRM_MON, sudo=True)
+        completed = await self._shell.run(machine, CRM_MON, sudo=True, keep=MAX_CHARACTERS)
         if completed.exit_status != 0 and "option" in completed.stderr:
-            completed = await self._shell.run(machine, CRM_MON_BEFORE_2, sudo=True)
+            completed = await self._shell.run(machine, CRM_MON_BEFORE_2, sudo=True, keep=MAX_CHARACTERS)
         if _is_disconnected(completed):
             raise _stopped(machine, completed.words)
         return read_crm_mon(machine, answer(completed, 0))

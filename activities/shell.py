@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from activities.completed import Completed
 from activities.errors import NotUnderstood, Rejected
-from activities.ssh import Completed
 
+KEEP = 65536
+"""Characters kept of each of stdout and stderr, unless more is asked for."""
 NO_SUCH_COMMAND = (126, 127)
 """Exit statuses of a POSIX shell for what it can't run or can't find."""
 
@@ -24,6 +26,7 @@ class Shell(Protocol):
         sudo: bool = False,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - part of an instruction, a value
         stdin: str | None = None,
+        keep: int = KEEP,
     ) -> Completed:
         """Run a command and wait for it.
 

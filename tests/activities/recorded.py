@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from activities.completed import Completed
 from activities.errors import SystemTrouble
-from activities.ssh import Completed
+from activities.shell import KEEP
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
@@ -38,6 +39,7 @@ class RecordedShell:
         sudo: bool = False,
         timeout: timedelta | None = None,  # noqa: ASYNC109 - the signature of the real one
         stdin: str | None = None,
+        keep: int = KEEP,
     ) -> Completed:
         line = " ".join(("sudo", *argv) if sudo else argv)
         self.asked.append(line)
