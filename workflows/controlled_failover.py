@@ -14,11 +14,11 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from procedure.as_found import AsFound
     from pydantic import ValidationError
 
     from inventory.digest import digest
     from procedure import failover, health_check, timing
+    from procedure.as_found import AsFound
     from procedure.facts import Facts
     from procedure.plan import Plan
     from procedure.reports import Outcome, RunOutcome
@@ -44,6 +44,8 @@ class ControlledFailover:
         self._ledger = Ledger(request.inventory.approval)
         self._executor: Executor | None = None
         self._plan: Plan | None = None
+        self._plan_told: dict[str, object] = {}
+        self._inventory_digest = digest(request.inventory)
         self._health: tuple[Verdict, ...] = ()
         self._as_found: AsFound | None = None
         self._outcome: RunOutcome | None = None
@@ -56,7 +58,7 @@ class ControlledFailover:
     async def run(self, request: FailoverRequest) -> RunReport:
         """Run it. Fails at once, with a readable message, where the request makes no sense."""
         situation = self._situation(request)
-        executor = Executor(situation, self._ledger, digest(request.inventory), self._changed)
+        executor = Executor(situation, self._ledger, self._inventory_digest, self._changed)
         self._executor = executor
         showing = asyncio.create_task(self._keep_showing())
         procedure = asyncio.create_task(self._procedure(executor))
@@ -100,6 +102,7 @@ class ControlledFailover:
             return
         self._as_found = AsFound.from_facts(situation, facts)
         self._plan = failover.plan(situation, self._as_found, self._reference)
+        self._plan_told = _figures(self._plan)
         self._changed()
         await executor.run(self._plan)
         if self._ledger.abort is not None:
@@ -186,7 +189,7 @@ class ControlledFailover:
             "ended": self._ended,
             "outcome": self._outcome,
             "outcome_reason": self._outcome_reason,
-            "inventory_digest": digest(request.inventory),
+            "inventory_digest": self._inventory_digest,
             "health": self._health,
             "as_found": self._as_found,
             "steps": tuple(self._ledger.records.values()),
@@ -195,13 +198,7 @@ class ControlledFailover:
             "outage": self._executor.outage if self._executor else None,
             "notes": self._notes,
         }
-        if plan is not None:
-            told |= {
-                "plan_digest": plan.digest,
-                "expected": timing.expected_duration(plan),
-                "expected_outage": timing.expected_outage(plan),
-                "critical_path": timing.critical_path(plan).duration,
-            }
+        told |= self._plan_told
         told["stages"] = stage_views(plan, self._ledger, ended=self._outcome is not None)
         told["phase"] = ""
         status = Status.model_validate(told)
@@ -281,6 +278,15 @@ class ControlledFailover:
         answer = self._ledger.hear(wish.signal, wish.payload, workflow.now())
         self._changed()
         return answer
+
+
+def _figures(plan: Plan) -> dict[str, object]:
+    return {
+        "plan_digest": plan.digest,
+        "expected": timing.expected_duration(plan),
+        "expected_outage": timing.expected_outage(plan),
+        "critical_path": timing.critical_path(plan).duration,
+    }
 
 
 def _decoded(value: RawValue) -> object:

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from procedure.as_found import AsFound
 from pydantic import BaseModel, ConfigDict
 
+from procedure.as_found import AsFound
 from procedure.reports import Outage, Outcome, RunOutcome, StepProblem, StepReport
 from procedure.verdicts import Verdict
 
