@@ -1,0 +1,78 @@
+"""How every command runs and ends: messages to standard error, the documented exit code, whatever happens."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+from temporalio.service import RPCError, RPCStatusCode
+
+from starters.exit_codes import ExitCode
+from workflows.connection import START_A_SERVER, BadProfile, ServerAway, ServerRefuses, shortened
+
+Work = Callable[[argparse.Namespace], Coroutine[Any, Any, ExitCode]]
+_NOT_ALLOWED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+
+class Stopped(Exception):
+    """A command can't go on. The text tells a person why, and what to do."""
+
+    def __init__(self, code: ExitCode, text: str) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+def run_and_exit(parser: argparse.ArgumentParser, work: Work) -> NoReturn:
+    """Run a command and end the process.
+
+    The process ends without the interpreter's clean-up, in which the SDK can crash after all work succeeded
+    (sdk-python#300): the exit code would be wrong every few times.
+    """
+    code = run(parser, work)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(BrokenPipeError):  # whoever read the output has seen enough
+            stream.flush()
+    os._exit(code)
+
+
+def run(parser: argparse.ArgumentParser, work: Work, arguments: Sequence[str] | None = None) -> int:
+    """Run a command and tell how it ended."""
+    try:
+        return asyncio.run(work(parser.parse_args(arguments)))
+    except SystemExit as wanted:  # argparse: 0 after --help, 2 for a wrong command line
+        return wanted.code if isinstance(wanted.code, int) else ExitCode.USAGE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.OK
+    except (Stopped, BadProfile, ServerAway, ServerRefuses, RPCError) as trouble:
+        code, text = _explained(trouble)
+        print(text, file=sys.stderr)
+        return code
+
+
+def _explained(trouble: Exception) -> tuple[ExitCode, str]:
+    if isinstance(trouble, Stopped):
+        return trouble.code, str(trouble)
+    if isinstance(trouble, BadProfile):
+        return ExitCode.USAGE, str(trouble)
+    if isinstance(trouble, ServerAway) or (isinstance(trouble, RPCError) and trouble.status in _AWAY):
+        return ExitCode.NO_SERVER, no_server(shortened(str(trouble)))
+    if isinstance(trouble, RPCError) and trouble.status in _NOT_ALLOWED:
+        return ExitCode.REFUSED, f"The Temporal server does not allow this: {shortened(trouble.message)}"
+    return ExitCode.REFUSED, f"The Temporal server refused: {shortened(str(trouble))}"
+
+
+def no_server(reason: str) -> str:
+    """What to do without a server."""
+    return (
+        f"No answer from the {reason.removeprefix('The ')}\n"
+        f"Start one:            {START_A_SERVER}\n"
+        "or name another one:  TEMPORAL_ADDRESS=host:port (or TEMPORAL_PROFILE)"
+    )

@@ -1,0 +1,119 @@
+"""What waits for a person: which one is meant, what to type, and what a typed line means."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ValidationError
+
+from starters.exit_codes import ExitCode
+from starters.running import Stopped
+from workflows.messages import SIGNAL_MODELS, Decide
+from workflows.status import Status, Wait
+
+Kind = Literal["gate", "problem", "operator task"]
+SignalName = Literal["approve", "reject", "retry", "skip", "abort", "confirm"]
+_WORDS: dict[Kind, str] = {
+    "gate": "approve [COMMENT] | reject WHY",
+    "problem": "retry | skip WHY | abort WHY",
+    "operator task": "confirm [COMMENT] | skip WHY | abort WHY",
+}
+
+
+def pick(status: Status, kinds: tuple[Kind, ...], name: str | None) -> Wait:
+    """The wait that is meant: the named one, or the only one.
+
+    Args:
+        status: of the run.
+        kinds: what would do.
+        name: of a step or a gate; None: the only one there is.
+
+    Raises:
+        Stopped: there is none, or more than one and none was named.
+    """
+    fitting = [wait for wait in status.waits if wait.kind in kinds]
+    if name is not None:
+        fitting = [wait for wait in fitting if name in (wait.step, wait.gate)]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise Stopped(ExitCode.REFUSED, _not_one(status, kinds, name, fitting))
+
+
+def _not_one(status: Status, kinds: tuple[Kind, ...], name: str | None, fitting: list[Wait]) -> str:
+    what = " or ".join(kinds)
+    if len(fitting) > 1:
+        listed = "".join(f"\n  {option(wait)}   {wait.title}" for wait in fitting)
+        return f"More than one {what} waits. Say which one:{listed}"
+    which = f"No {what} called {name!r} waits" if name else f"No {what} waits"
+    others = "".join(f"\n  {wait.kind}: {wait.title} ({wait.gate or wait.step})" for wait in status.waits)
+    return f"{which} now. The run: {status.phase or 'nothing is known'}." + (
+        f"\nWhat waits:{others}" if others else "\nNothing waits for a person."
+    )
+
+
+def option(wait: Wait) -> str:
+    """How this very wait is named on the command line."""
+    return f"--gate {wait.gate}" if wait.kind == "gate" else f"--step {wait.step}"
+
+
+def commands(wait: Wait, cluster: str) -> list[str]:
+    """What to type in another terminal."""
+    to = f"--cluster {cluster} {option(wait)}"
+    skip = f'python -m starters.skip {to} --reason "WHY"'
+    abort = f'python -m starters.abort --cluster {cluster} --reason "WHY"'
+    if wait.kind == "gate":
+        return [f"python -m starters.approve {to}", f'python -m starters.reject {to} --comment "WHY"']
+    if wait.kind == "operator task":
+        return [f"python -m starters.confirm {to}", skip, abort]
+    force = [f'python -m starters.retry {to} --force --reason "WHY"'] if wait.can_force else []
+    return [f"python -m starters.retry {to}", *force, skip, abort]
+
+
+def words(wait: Wait) -> str:
+    """What can be typed while the run is watched."""
+    return _WORDS[wait.kind] + (" | force WHY" if wait.can_force else "")
+
+
+def wish_of(line: str, wait: Wait, by: str) -> Decide:
+    """What a typed line means for a wait.
+
+    Raises:
+        Stopped: it means nothing here; with what would.
+    """
+    word, _, rest = line.strip().partition(" ")
+    if word.lower() not in _allowed(wait):
+        raise Stopped(ExitCode.USAGE, f"{word!r} means nothing here; allowed: {words(wait)}")
+    return wish(*_payload(word.lower(), rest.strip(), wait, by))
+
+
+def _allowed(wait: Wait) -> set[str]:
+    return {part.split()[0] for part in words(wait).split(" | ")}
+
+
+def _payload(word: str, rest: str, wait: Wait, by: str) -> tuple[SignalName, dict[str, str | bool]]:
+    gate: dict[str, str | bool] = {"gate": wait.gate, "seen": wait.code, "by": by, "comment": rest}
+    step: dict[str, str | bool] = {"step": wait.step, "by": by}
+    meanings: dict[str, tuple[SignalName, dict[str, str | bool]]] = {
+        "approve": ("approve", gate),
+        "reject": ("reject", gate),
+        "retry": ("retry", {**step, "reason": rest}),
+        "force": ("retry", {**step, "reason": rest, "force": True}),
+        "skip": ("skip", {**step, "reason": rest}),
+        "confirm": ("confirm", {**step, "comment": rest}),
+        "abort": ("abort", {"by": by, "reason": rest}),
+    }
+    return meanings[word]
+
+
+def wish(signal: SignalName, payload: dict[str, str | bool]) -> Decide:
+    """A wish that the run will understand.
+
+    Raises:
+        Stopped: a field is missing or too long.
+    """
+    try:
+        SIGNAL_MODELS[signal].model_validate(payload)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors())
+        raise Stopped(ExitCode.USAGE, f"{signal}: {wrong}. Nothing was sent.") from None
+    return Decide(signal=signal, payload=payload)
