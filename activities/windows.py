@@ -49,7 +49,7 @@ RECEIVE = timedelta(seconds=5)
 
 SERVICE_STATES = {1: "stopped", 2: "starting", 3: "stopping", 4: "running", 5: "starting"}
 """ServiceControllerStatus of .NET. 6 and 7 (pause pending, paused) are neither running nor stopped: not understood."""
-_COMMAND_NOT_FOUND = 9009
+COMMAND_NOT_FOUND = 9009
 """What cmd.exe answers for a command it can't find."""
 _ALREADY = {"start": 1056, "stop": 1062}
 """ERROR_SERVICE_ALREADY_RUNNING, ERROR_SERVICE_NOT_ACTIVE."""
@@ -141,7 +141,7 @@ class Windows:
 
     async def _carry_out(self, instruction: WindowsCommand) -> str:
         completed = await self.run(instruction.machine, instruction.argv)
-        if completed.exit_status == _COMMAND_NOT_FOUND:
+        if completed.exit_status == COMMAND_NOT_FOUND:
             raise Rejected(instruction.machine, f"`{instruction.text}`: {completed.words}", "install the command there")
         if not completed.ok:
             raise Transient(instruction.machine, f"`{instruction.text}`: {completed.words}")

@@ -1,0 +1,218 @@
+"""Machines: power, autostart and snapshots, by the provider of their VM-Host and by what answers.
+
+"Off" must be proved. The provider's answer counts, unless a port of the machine answers at the same time. Without a
+provider a machine is off when at least two of its ports don't answer at two looks. A worker that has lost its own
+network sees silence everywhere: errors that can be its own are no silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Literal
+
+from activities.completed import Completed
+from activities.errors import NotUnderstood, SystemTrouble, Transient
+from activities.hands import Act, Observe, Observed
+from activities.shell import Shell, answer
+from inventory.models import Inventory, Machine, PowerTemplates
+from procedure.facts import AutostartFact, PowerFact, SnapshotFact
+from procedure.subjects import AutostartOf, PowerOf, SnapshotOf
+
+SIGNAL = timedelta(seconds=2)
+"""For a port to answer: a machine that is on answers in milliseconds, and a lost packet is sent again after 1 s."""
+LEAST_SIGNALS = 2
+"""One port may belong to a service that has ended; a second one is another witness."""
+_SILENCE = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+
+
+class Machines:
+    """Observes power, autostart and snapshots."""
+
+    def __init__(self, inventory: Inventory, ssh: Shell) -> None:
+        self._inventory = inventory
+        self._ssh = ssh
+
+    def observers(self) -> dict[type[Any], Observe]:
+        """`PowerOf`, `AutostartOf`, `SnapshotOf`."""
+        return {PowerOf: self.power, AutostartOf: self.autostart, SnapshotOf: self.snapshot}
+
+    def actors(self) -> dict[type[Any], Act]:
+        """None of its own: hypervisors and machines are told over SSH and WinRM."""
+        return {}
+
+    async def close(self) -> None:
+        """Nothing is its own."""
+
+    async def power(self, subject: PowerOf) -> Observed:
+        """Whether a machine is on.
+
+        Raises:
+            SystemTrouble: the provider doesn't tell, and no port answers.
+        """
+        machine = self._inventory.machine(subject.machine)
+        templates = self._templates(machine)
+        if templates is None:
+            return await self._by_silence(machine)
+        provider, answering = await asyncio.gather(
+            self._provider(machine, templates), self._answering(machine), return_exceptions=True
+        )
+        return self._by_provider(machine, _unless_unknown(provider, answering), _known(answering))
+
+    async def autostart(self, subject: AutostartOf) -> Observed:
+        """Whether a machine starts with its VM-Host.
+
+        Raises:
+            SystemTrouble: the provider could tell, but doesn't.
+        """
+        machine = self._inventory.machine(subject.machine)
+        templates = self._templates(machine)
+        if templates is None or templates.autostart is None or templates.autostart_disabled is None:
+            return AutostartFact(enabled=None), "the inventory: its provider can't tell"
+        completed = await self._ask(machine, templates.autostart)
+        printed = _flat(answer(completed, 0))
+        if not printed:
+            raise NotUnderstood(machine.host, f"`{completed.command}` printed nothing")
+        return AutostartFact(enabled=_flat(templates.autostart_disabled) not in printed), _source(completed)
+
+    async def snapshot(self, subject: SnapshotOf) -> Observed:
+        """Whether a machine has a snapshot of that name.
+
+        Raises:
+            SystemTrouble: the provider could tell, but doesn't.
+        """
+        machine = self._inventory.machine(subject.machine)
+        templates = self._templates(machine)
+        if templates is None or templates.snapshots is None or templates.snapshot is None:
+            return SnapshotFact(exists=False, possible=False), "the inventory: its provider can't make snapshots"
+        completed = await self._ask(machine, templates.snapshots, subject.name)
+        return SnapshotFact(exists=subject.name in answer(completed, 0).split()), _source(completed)
+
+    # --- the provider -------------------------------------------------------------------------------------------------
+
+    def _templates(self, machine: Machine) -> PowerTemplates | None:
+        power = self._inventory.vm_host(machine.host).power
+        return power.commands if power.provider == "command" else None
+
+    async def _ask(self, machine: Machine, template: Sequence[str], snapshot: str = "") -> Completed:
+        argv = [word.replace("{vm}", machine.vm_name).replace("{snapshot}", snapshot) for word in template]
+        return await self._ssh.run(machine.host, argv, sudo=True)
+
+    async def _provider(self, machine: Machine, templates: PowerTemplates) -> tuple[Literal["on", "off"], str]:
+        completed = await self._ask(machine, templates.status)
+        printed = _flat(answer(completed, 0))
+        on, off = (_flat(word) in printed for word in (templates.status_on, templates.status_off))
+        if on == off:
+            raise NotUnderstood(
+                machine.host,
+                f"`{completed.command}`: {completed.words}: neither {templates.status_on} nor {templates.status_off}",
+                "compare status_on and status_off of the VM-Host with what the command prints",
+            )
+        return ("on" if on else "off"), _source(completed)
+
+    def _by_provider(
+        self, machine: Machine, provider: tuple[Literal["on", "off"], str] | None, answering: dict[int, bool]
+    ) -> Observed:
+        source = f"tcp {machine.address} {_ports(answering)}"
+        if provider is None:
+            return _fact("on", None, answering), source
+        state, asked = provider
+        contradicted = state == "off" and any(answering.values())
+        return _fact("undecided" if contradicted else state, state, answering), f"{asked}; {source}"
+
+    # --- what answers -------------------------------------------------------------------------------------------------
+
+    async def _by_silence(self, machine: Machine) -> Observed:
+        answering = await self._answering(machine)
+        if not any(answering.values()):
+            await asyncio.sleep(self._inventory.timings.poll.total_seconds())
+            answering = await self._answering(machine)
+        source = f"tcp {machine.address} {_ports(answering)}, without a provider"
+        if any(answering.values()):
+            return _fact("on", None, answering), source
+        return _fact("off" if len(answering) >= LEAST_SIGNALS else "undecided", None, answering), source
+
+    async def _answering(self, machine: Machine) -> dict[int, bool]:
+        management = machine.port or self._inventory.connections[machine.connection].port
+        ports = sorted({management, *machine.signals})
+        patience = min(SIGNAL, self._inventory.timings.connect)
+        answers = await asyncio.gather(*(_answers(machine, port, patience) for port in ports))
+        return dict(zip(ports, answers, strict=True))
+
+
+async def _answers(machine: Machine, port: int, patience: timedelta) -> bool:
+    """Whether a port accepts a connection, at any address of the machine's name.
+
+    Raises:
+        Transient: the worker itself may be the reason why not.
+    """
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            found = await asyncio.get_running_loop().getaddrinfo(machine.address, port, type=socket.SOCK_STREAM)
+        addresses = {str(address[0]) for *_, address in found}
+        return any(await asyncio.gather(*(_accepts(address, port, patience) for address in addresses)))
+    except OSError as error:
+        seen = f"tcp {machine.address} port {port}: {str(error) or 'its name is not resolved in time'}"
+        raise Transient(machine.name, seen, "check the worker's own network") from error
+
+
+async def _accepts(address: str, port: int, patience: timedelta) -> bool:
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            _, writer = await asyncio.open_connection(address, port)
+    except TimeoutError:
+        return False
+    except OSError as error:
+        if error.errno in _SILENCE:
+            return False
+        raise
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+def _unless_unknown(
+    provider: tuple[Literal["on", "off"], str] | BaseException, answering: dict[int, bool] | BaseException
+) -> tuple[Literal["on", "off"], str] | None:
+    """What the provider says. Its trouble matters only where no port answers: then nobody knows."""
+    if isinstance(provider, SystemTrouble) and isinstance(answering, dict) and any(answering.values()):
+        return None
+    if isinstance(provider, BaseException):
+        raise provider
+    return provider
+
+
+def _known(answering: dict[int, bool] | BaseException) -> dict[int, bool]:
+    if isinstance(answering, SystemTrouble):
+        return {}
+    if isinstance(answering, BaseException):
+        raise answering
+    return answering
+
+
+def _fact(
+    state: Literal["on", "off", "undecided"], provider: Literal["on", "off"] | None, answering: dict[int, bool]
+) -> PowerFact:
+    return PowerFact(
+        state=state,
+        provider=provider,
+        answering=tuple(port for port, answers in answering.items() if answers),
+        silent=tuple(port for port, answers in answering.items() if not answers),
+    )
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _ports(answering: dict[int, bool]) -> str:
+    return ", ".join(str(port) for port in answering)
+
+
+def _source(completed: Completed) -> str:
+    return f"ssh {completed.machine}: {completed.command}"
