@@ -15,6 +15,8 @@ from inventory.problems import Finding, InventoryError, Problem, show_path
 
 MAX_BYTES = 1024 * 1024
 """The reference cluster, with all its comments, has 25 kB; a file of another kind should not be read at all."""
+MOST_FINDINGS = 200
+"""More than one can read; a file with so many is another kind of file, and telling them all would take minutes."""
 _LONGEST_TEXT = 400  # of one line of a problem: enough for every machine's name, too little for a pasted file
 
 
@@ -109,10 +111,17 @@ def _validated(data: object) -> tuple[Inventory | None, list[Finding]]:
     try:
         inventory = Inventory.model_validate(data)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        found = wording.findings(errors)
-        return None, [*found, *_further(data, found)]
-    return inventory, list(checks.check(inventory))
+        found = wording.findings(error.errors(include_url=False)[:MOST_FINDINGS])
+        more = () if error.error_count() > MOST_FINDINGS else _further(data, found)
+        return None, _most([*found, *more], error.error_count())
+    return inventory, _most(list(checks.check(inventory)), 0)
+
+
+def _most(found: list[Finding], count: int) -> list[Finding]:
+    if max(count, len(found)) <= MOST_FINDINGS:
+        return found
+    wrong = f"{max(count, len(found)):,} problems; only {MOST_FINDINGS} of them are shown"
+    return [*found[:MOST_FINDINGS], Finding((), wrong, "an inventory: see deploy/inventories/reference.yaml")]
 
 
 def _further(data: object, found: Iterable[Finding]) -> Iterator[Finding]:

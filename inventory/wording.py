@@ -162,6 +162,8 @@ def _description(loc: Path) -> str:
         said += [one.json_schema.get("description") for one in field.metadata if _shows(one)]
         if isinstance(field.annotation, type) and issubclass(field.annotation, Enum):
             said.append(one_of(str(member.value) for member in field.annotation))
+        elif _is_model(field.annotation):
+            said.append(field.annotation.__doc__)
     return next((f"; {text[:1].lower()}{text[1:]}" for text in said if text), "")
 
 

@@ -28,7 +28,7 @@ _TEMPLATES = {
     "snapshots": {"{vm}"},
     "delete_snapshot": {"{vm}", "{snapshot}"},
 }
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+_PLACEHOLDER = re.compile(r"\{[a-z_]+\}")  # braces of a script, which hold more than a word, are left alone
 _SECRET_WORD = re.compile(r"(?i)(?:--?|/)(?:password|passwd|pass|token|secret)[=:].+")
 
 

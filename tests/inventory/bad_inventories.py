@@ -782,7 +782,109 @@ YAML = (
     ),
 )
 
-BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *YAML)
+MORE = (
+    one(
+        "two machines of one name on the hypervisor",
+        JB1,
+        JB1.replace("connection: linux", "connection: linux, vm: acd-jb2"),
+        path="machines[2].name",
+        line="name: acd-jb2",
+        says="taken already: machines[1].vm",
+    ),
+    Bad(
+        "two machines of one name in Pacemaker",
+        (
+            ("address: 10.77.0.11, connection: linux", "address: 10.77.0.11, connection: linux, node: store"),
+            ("address: 10.77.0.12, connection: linux", "address: 10.77.0.12, connection: linux, node: store"),
+        ),
+        path="machines[19].node",
+        line="name: acd-store2",
+        says="taken already: machines[9].node",
+    ),
+    one(
+        "three masters",
+        JB2,
+        JB2.replace("role: web", "role: database_master"),
+        path="machines[17].role",
+        line="name: acd-dbm2",
+        says="there are 3 database masters",
+    ),
+    one(
+        "a storage beside the pair",
+        JB2,
+        JB2.replace("role: web", "role: storage"),
+        path="machines[2].role",
+        line="name: acd-jb2",
+        says="is not in pairs.storage",
+    ),
+    Bad(
+        "a feature in use without a machine for it",
+        ((CHAT2, ""), (CHAT2.replace("chat2", "chat1").replace("host-2", "host-1").replace(".42", ".41"), "")),
+        path="components[7].role",
+        line="role: chat",
+        says="is in use, but there is no machine",
+    ),
+    Bad(
+        "a machine whose only sign is its management port",
+        (
+            (MANUAL2, "    power:\n      provider: manual\n"),
+            ("address: 10.77.0.34, connection: linux", "address: 10.77.0.34, connection: linux, signals: [22]"),
+        ),
+        path="machines[11].signals",
+        line="signals: [22]",
+        says="other than its management port",
+    ),
+    one(
+        "an autostart command whose answer is not known",
+        '        autostart_disabled: "Autostart:      disable"\n',
+        "",
+        path="vm_hosts[0].power.commands.autostart",
+        line="autostart:",
+        says="both or none",
+    ),
+    one(
+        "snapshots that could be made but not deleted",
+        '        delete_snapshot: [virsh, --connect, "qemu:///system", snapshot-delete, "{vm}", "{snapshot}"]\n',
+        "",
+        path="vm_hosts[0].power.commands.snapshot",
+        line="snapshot:",
+        says="all three or none",
+    ),
+    one(
+        "a word that nothing replaces",
+        'domstate, "{vm}"]',
+        'domstate, "{vm}", "{host}"]',
+        path="vm_hosts[0].power.commands.status",
+        line="{host}",
+        says="{host} is replaced by nothing here",
+    ),
+    one(
+        "a user of monitoring without a password",
+        "  # user: failover                           # default: without",
+        "  user: failover # default: without",
+        path="monitoring.user",
+        line="user: failover # default",
+        says="both, or none of them",
+    ),
+    one(
+        "TLS for an address without it",
+        "  # tls: {ca: /etc/failover/tls/ca.pem}      # for https",
+        "  tls: {ca: /etc/failover/tls/ca.pem} # for https",
+        path="monitoring.url",
+        line="url: http://10.77.0.5",
+        says="`tls` is given, but the address begins with http:",
+    ),
+    one(
+        "a password of MySQL in a command",
+        "checklist:\n",
+        "  - {name: sql, kind: command, machine: acd-jb1, command: [mysql, -pcorrect-horse]}\nchecklist:\n",
+        path="probes[6].command[1]",
+        line="correct-horse",
+        says="this looks like a secret in clear",
+    ),
+)
+
+BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML)
 
 
 def golden() -> str:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inventory.document import MAX_VALUES
-from inventory.loading import MAX_BYTES, load, parse
+from inventory.loading import MAX_BYTES, MOST_FINDINGS, load, parse
 from inventory.models import Inventory
 from inventory.problems import InventoryError, Problem
 from tests.inventory.bad_inventories import REFERENCE
@@ -121,6 +121,15 @@ def test_an_alias_bomb() -> None:
     with pytest.raises(InventoryError) as caught:
         parse(f"l0: &l0 [lol, lol]\n{levels}\n")
     assert caught.value.problems[0].allowed == f"at most {MAX_VALUES:,} values"
+
+
+def test_a_file_of_another_kind_is_refused_quickly() -> None:
+    began = time.monotonic()
+    with pytest.raises(InventoryError) as caught:
+        parse("\n".join(f"k{number}: 1" for number in range(20_000)))
+    assert time.monotonic() - began < 20
+    assert len(caught.value.problems) == MOST_FINDINGS + 1
+    assert any("only 200 of them are shown" in problem.wrong for problem in caught.value.problems)
 
 
 @pytest.mark.parametrize("word", ["on", "off", "yes", "no", "y", "1e3", "12:30", "2024-01-01", "0x10", "1_000", ".inf"])
