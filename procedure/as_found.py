@@ -41,38 +41,38 @@ class AsFound(Value):
     observed: bool = True
     """False: the normal state of the inventory, assumed for a plan on paper."""
 
+    @classmethod
+    def from_facts(cls, situation: Situation, facts: Facts) -> AsFound:
+        """The state as found, after a health check that passed.
 
-def from_facts(situation: Situation, facts: Facts) -> AsFound:
-    """The state as found, after a health check that passed.
+        Raises:
+            ValueError: who is primary or who takes writes can't be told from the facts.
+        """
+        inventory = situation.inventory
+        return cls(
+            storage=_primary(inventory, "storage", facts),
+            load_balancer=_primary(inventory, "load_balancer", facts),
+            writer=_writer(inventory, facts),
+            daemon=_daemon(inventory, facts),
+            balancers=_balancers(inventory, facts),
+            running=_running(inventory, facts),
+        )
 
-    Raises:
-        ValueError: who is primary or who takes writes can't be told from the facts.
-    """
-    inventory = situation.inventory
-    return AsFound(
-        storage=_primary(inventory, "storage", facts),
-        load_balancer=_primary(inventory, "load_balancer", facts),
-        writer=_writer(inventory, facts),
-        daemon=_daemon(inventory, facts),
-        balancers=_balancers(inventory, facts),
-        running=_running(inventory, facts),
-    )
-
-
-def normal(inventory: Inventory) -> AsFound:
-    """The normal state, as the inventory tells it: for a plan on paper."""
-    storage = _normally_active(inventory, inventory.pairs.storage)
-    masters = inventory.with_role(Role.DATABASE_MASTER)
-    beside = [m.name for m in inventory.with_role(Role.TELEPHONY) if m.host == inventory.machine(storage).host]
-    everything = ((m, c) for m in inventory.machines for c in inventory.components_on(m))
-    return AsFound(
-        storage=storage,
-        load_balancer=_normally_active(inventory, inventory.pairs.load_balancer),
-        writer=next((m.name for m in masters if m.normal == "active"), masters[0].name),
-        daemon=tuple(beside[:1]),
-        running=tuple(ComponentFound(machine=m.name, component=c.name) for m, c in everything),
-        observed=False,
-    )
+    @classmethod
+    def normal(cls, inventory: Inventory) -> AsFound:
+        """The normal state, as the inventory tells it: for a plan on paper."""
+        storage = _normally_active(inventory, inventory.pairs.storage)
+        masters = inventory.with_role(Role.DATABASE_MASTER)
+        beside = [m.name for m in inventory.with_role(Role.TELEPHONY) if m.host == inventory.machine(storage).host]
+        everything = ((m, c) for m in inventory.machines for c in inventory.components_on(m))
+        return cls(
+            storage=storage,
+            load_balancer=_normally_active(inventory, inventory.pairs.load_balancer),
+            writer=next((m.name for m in masters if m.normal == "active"), masters[0].name),
+            daemon=tuple(beside[:1]),
+            running=tuple(ComponentFound(machine=m.name, component=c.name) for m, c in everything),
+            observed=False,
+        )
 
 
 def _normally_active(inventory: Inventory, pair: Pair) -> str:

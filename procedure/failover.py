@@ -89,7 +89,7 @@ def plan(situation: Situation, as_found: AsFound, reference: str) -> Plan:
 
     Args:
         situation: the cluster, and which host goes.
-        as_found: what the cluster is now; `as_found.normal` for a plan on paper.
+        as_found: what the cluster is now; `AsFound.normal` for a plan on paper.
         reference: names the run in backups, snapshots and silences; letters, digits, dot, hyphen, underscore.
     """
     draft = Draft(situation, as_found, reference, STAGES)
@@ -166,7 +166,7 @@ def back_up(draft: Draft, *, after: Over) -> Over:
 def backup_path(draft: Draft) -> str:
     """Where this run's dump lies on the master that took it."""
     directory = draft.inventory.backup.directory.rstrip("/")
-    return f"{directory}/failover-{draft.inventory.cluster}-{draft.reference}.sql"
+    return f"{directory}/failover-{draft.reference}.sql"
 
 
 def take_snapshots(draft: Draft, *, after: Over) -> Over:

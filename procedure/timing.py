@@ -1,0 +1,70 @@
+"""How long a plan is expected to take: from what each step usually takes and what it waits for.
+
+A person's time at gates counts nothing: nobody can plan it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from procedure.plan import Plan
+from procedure.values import Value
+
+_NOTHING = timedelta(0)
+_OUTAGE_ENDS = {"failover": 11, "failback": 12}
+"""The stage that starts the software again: with its last step the outage is over."""
+
+
+class Path(Value):
+    """Steps that wait for each other, and how long they take together."""
+
+    steps: tuple[str, ...]
+    duration: timedelta
+
+
+class Span(Value):
+    """When a step begins and ends, counted from the beginning of the run."""
+
+    begins: timedelta
+    ends: timedelta
+
+
+def spans(plan: Plan) -> dict[str, Span]:
+    """When each step begins and ends, if every one takes as long as usual and starts as soon as it may."""
+    found: dict[str, Span] = {}
+    for step in plan.in_order():
+        begins = max((found[before].ends for before in step.after), default=_NOTHING)
+        found[step.id] = Span(begins=begins, ends=begins + step.expected)
+    return found
+
+
+def expected_duration(plan: Plan) -> timedelta:
+    """From the first step to the last, without the time that persons take at gates."""
+    return max((span.ends for span in spans(plan).values()), default=_NOTHING)
+
+
+def expected_outage(plan: Plan) -> timedelta:
+    """From the first stop of stage 3 until all software that starts again is healthy."""
+    found = spans(plan)
+    stopped = [found[step.id].begins for step in plan.steps_of(plan.outage_from)]
+    started = [found[step.id].ends for step in plan.steps_of(_OUTAGE_ENDS[plan.direction])]
+    return max(started) - min(stopped) if started and stopped else _NOTHING
+
+
+def critical_path(plan: Plan) -> Path:
+    """The chain of steps that decides how long the run takes: any delay in one of them delays the end."""
+    found = spans(plan)
+    steps: list[str] = []
+    last = max(found, key=lambda step: found[step].ends, default=None)
+    while last is not None:
+        steps.insert(0, last)
+        last = max(plan.step(last).after, key=lambda step: found[step].ends, default=None)
+    return Path(steps=tuple(steps), duration=expected_duration(plan))
+
+
+def at_the_same_time(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """Groups of steps of a stage that wait for the same and so run at the same time; at least two in each."""
+    groups: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for step in plan.steps:
+        groups.setdefault((step.stage, step.after), []).append(step.id)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)

@@ -1,0 +1,65 @@
+"""Print the plan of a failover, on paper: no server and no machine is needed, and none is touched.
+
+python -m starters.plan --inventory FILE --vacate HOST [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from inventory.loading import load
+from inventory.models import Inventory
+from inventory.problems import InventoryError
+from procedure import failover, rendering
+from procedure.as_found import AsFound
+from procedure.situation import Situation
+from starters.exit_codes import ExitCode
+
+REFERENCE = "on-paper"
+"""Stands in the names of backups and silences, where a real run has its time."""
+
+
+def main(arguments: Sequence[str] | None = None) -> ExitCode:
+    """Run the command line and return how it ended.
+
+    Raises:
+        SystemExit: with `ExitCode.USAGE` for a wrong command line, with 0 after `--help`.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        inventory = load(options.inventory)
+    except InventoryError as error:
+        print(f"{error}\n\n{len(error.problems)} problems; nothing was done.", file=sys.stderr)
+        return ExitCode.BAD_INVENTORY
+    hosts = [host.name for host in inventory.vm_hosts]
+    if options.vacate not in hosts:
+        allowed = " or ".join(hosts)
+        print(f"--vacate {options.vacate}: no VM-Host of {inventory.cluster}; allowed: {allowed}", file=sys.stderr)
+        return ExitCode.USAGE
+    print(text(inventory, options.vacate, as_json=options.json), end="")
+    return ExitCode.OK
+
+
+def text(inventory: Inventory, vacate: str, *, as_json: bool = False) -> str:
+    """The plan from the normal state of the inventory; a run draws it up again from the state as found."""
+    situation = Situation(inventory, vacate)
+    plan = failover.plan(situation, AsFound.normal(inventory), REFERENCE)
+    return rendering.as_json(plan, situation) if as_json else rendering.as_text(plan, situation)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m starters.plan",
+        description="Print the plan of a failover, drawn up from the normal state of the inventory. Touches nothing.",
+    )
+    parser.add_argument("--inventory", type=Path, required=True, metavar="FILE", help="inventory of the cluster")
+    parser.add_argument("--vacate", required=True, metavar="HOST", help="VM-Host that is to go down")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
