@@ -226,7 +226,7 @@ class Ssh:
                 return Completed(machine, command, None, "", "")
             if isinstance(error, TimeoutError) and not isinstance(error, asyncssh.Error):
                 raise _no_answer(machine, command, f"no answer within {seconds:g} s") from error
-            raise translated(machine, f"`{command}`", error) from error
+            raise translated(machine, f"`{command}` (it is unknown whether it was done)", error) from error
         status = process.exit_status
         if status is None and not request.detached:
             signal = process.exit_signal

@@ -277,11 +277,11 @@ def _text(content: bytes) -> str:
 
 
 def _trouble(machine: str, title: str, call: _Call, cause: Exception) -> SystemTrouble:
-    unknown = "; it is unknown whether it was done" if call.sent else ""
+    unknown = " (it is unknown whether it was done)" if call.sent else ""
     if type(cause) is TimeoutError:
         seconds = call.limit.total_seconds()
-        return Transient(machine, f"`{title}`: no answer within {seconds:g} s{unknown}")
-    return translated(machine, f"`{title}`", cause)
+        return Transient(machine, f"`{title}`{unknown}: no answer within {seconds:g} s")
+    return translated(machine, f"`{title}`{unknown}", cause)
 
 
 def _quoted(machine: str, word: str) -> str:

@@ -184,7 +184,7 @@ async def test_a_connection_lost_in_the_middle_leaves_it_unknown(ssh: Ssh, ssh_s
         ssh_server.cut()
 
     ssh_server.answer = cut
-    with pytest.raises(Transient) as lost:
+    with pytest.raises(Transient, match="unknown whether it was done") as lost:
         await ssh.run(MACHINE, ["systemctl", "stop", "wildfly"])
     assert lost.value.machine == MACHINE
 
@@ -288,6 +288,16 @@ async def test_a_key_that_is_none_is_refused_without_being_repeated(ssh: Ssh, tm
     with pytest.raises(Rejected, match="no private key that can be used") as refused:
         await ssh.run(MACHINE, ["true"])
     assert content.decode() not in str(refused.value)
+
+
+async def test_the_key_is_nowhere(
+    ssh: Ssh, ssh_server: SshServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    await ssh.run(MACHINE, ["true"])
+    lines = (tmp_path / "key").read_text().splitlines()[1:-1]
+    assert lines
+    assert all(line not in caplog.text for line in lines)
 
 
 async def test_without_key_and_agent_nobody_is_let_in(ssh_server: SshServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -142,6 +143,22 @@ async def test_something_else_on_the_port_is_not_understood(site: WindowsSite) -
     with pytest.raises(NotUnderstood, match=r"no answer of WinRM|unexpected|Encrypt"):
         await Windows(site.inventory(listener.sockets[0].getsockname()[1])).service(MACHINE, "robot5")
     listener.close()
+
+
+@pytest.mark.parametrize(("https", "transport"), [(True, "ntlm"), (True, "basic"), (False, "ntlm")])
+async def test_the_password_is_nowhere(
+    site: WindowsSite, https: bool, transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.https, site.transport = https, "ntlm" if transport == "ntlm" else "basic"
+    caplog.set_level(0)
+    server = site.server()
+    await server.start()
+    windows = Windows(site.inventory(server.endpoint.port))
+    await windows.service(MACHINE, "robot5")
+    basic = base64.b64encode(f"{site.user}:{PASSWORD}".encode()).decode()
+    assert all(secret not in caplog.text for secret in (PASSWORD, repr(PASSWORD), basic))
+    await windows.close()
+    await server.stop()
 
 
 # --- services ---------------------------------------------------------------------------------------------------------
@@ -300,7 +317,7 @@ async def test_a_command_that_hangs_is_unknown_and_ended(
 ) -> None:
     machine.hangs = True
     windows = Windows(site.inventory(server.endpoint.port, command="1s"))
-    with pytest.raises(Transient, match="no answer within 1 s; it is unknown whether it was done"):
+    with pytest.raises(Transient, match=r"x\.cmd` \(it is unknown whether it was done\): no answer within 1 s"):
         await windows.run(MACHINE, ["x.cmd"])
     await asyncio.wait_for(machine.ended.wait(), 5)
     assert server.open_shells == 0
