@@ -596,7 +596,7 @@ DATABASE = (
         "a replication loop that isn't master-master",
         (
             ("{replica: acd-dbs1, source: acd-dbm1}", "{replica: acd-dbs1, source: acd-dbs2}"),
-            ("{replica: acd-dbs2, source: acd-dbm2}", "{replica: acd-dbs2, source: acd-dbs1}"),
+            ("{replica: acd-dbs2, source: acd-dbm1}", "{replica: acd-dbs2, source: acd-dbs1}"),
         ),
         path="database.replication[2]",
         line="replica: acd-dbs1",
@@ -604,11 +604,11 @@ DATABASE = (
     ),
     one(
         "a replica with two sources",
-        "    - {replica: acd-dbs2, source: acd-dbm2}\n",
-        "    - {replica: acd-dbs2, source: acd-dbm2}\n    - {replica: acd-dbs2, source: acd-dbm1}\n",
+        "    - {replica: acd-dbs2, source: acd-dbm1}\n",
+        "    - {replica: acd-dbs2, source: acd-dbm1}\n    - {replica: acd-dbs2, source: acd-dbm2}\n",
         path="database.replication[4].replica",
-        line="source: acd-dbm1",
-        says="already replicates from acd-dbm2",
+        line="source: acd-dbm2",
+        says="already replicates from acd-dbm1",
     ),
     one(
         "a master that replicates from nowhere",
