@@ -137,7 +137,7 @@ class Windows:
             raise Rejected(machine, f"`{instruction.text}`: {_REFUSED[number]} (error {number})", "correct that there")
         if number not in (0, _ALREADY[action]):
             raise Transient(machine, f"`{instruction.text}`: error {number} of the service manager")
-        return f"the service manager answered {number}"
+        return f"sc.exe {action} {answer['services'][0]['name']}: {number}"
 
     async def _carry_out(self, instruction: WindowsCommand) -> str:
         completed = await self.run(instruction.machine, instruction.argv)

@@ -218,7 +218,7 @@ async def test_a_service_is_acted_upon(
     windows: Windows, machine: WindowsWithServices, instruction: WindowsServiceAction, number: int
 ) -> None:
     machine.exits = number
-    assert await _act(windows, instruction) == f"the service manager answered {number}"
+    assert await _act(windows, instruction) == f"sc.exe {instruction.action} robot5: {number}"
     assert f"sc.exe {instruction.action} " in machine.ran[-1][1][0]
 
 
