@@ -1,0 +1,178 @@
+"""What a person types, what comes back, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from dataclasses import replace
+
+from temporalio.testing import WorkflowEnvironment
+
+from starters.exit_codes import ExitCode
+from tests.starters.conftest import Shell
+from workflows import names
+from workflows.status import RunReport, Status
+
+
+async def test_start_approve_and_report(worked: Shell, temporal: WorkflowEnvironment) -> None:
+    started = await worked.start("gate problem")
+    assert started.code == ExitCode.OK, started.err
+    assert f"workflow {names.workflow_id(worked.cluster)}" in started.out
+    assert re.search(r"Web UI   http://localhost:\d+/namespaces/default/workflows/", started.out)
+    assert f"python -m starters.status --cluster {worked.cluster} --watch" in started.out
+
+    waiting = await worked.about("status")
+    assert waiting.code == ExitCode.WAITING
+    assert f"python -m starters.approve --cluster {worked.cluster} --gate before_start" in waiting.out
+
+    approved = await worked.about("approve", "--yes", "--by", "bob", "--comment", "seen it")
+    assert approved.code == ExitCode.OK, approved.err
+    for shown in (
+        "Vacate vm-host-1 now?",
+        "no machine starts by itself",
+        "outage 9 min 00 s",
+        "Stop Wildfly on acd-jb1",
+    ):
+        assert shown in approved.out
+
+    retried = await worked.about("retry", "--by", "bob")
+    assert (retried.code, retried.out) == (ExitCode.OK, "Accepted: will be tried again: Stop Wildfly on acd-jb1\n")
+    await temporal.client.get_workflow_handle(names.workflow_id(worked.cluster)).result()
+
+    ended = await worked.about("status")
+    assert ended.code == ExitCode.OK
+    assert "ended: completed" in ended.out
+
+    report = await worked.about("report")
+    assert report.code == ExitCode.OK
+    for shown in (
+        "Outcome       completed",
+        'bob: approve before_start "seen it" – accepted',
+        "systemctl stop wildfly",
+    ):
+        assert shown in report.out
+
+    as_json = await worked.about("report", "--json")
+    assert RunReport.model_validate_json(as_json.out).decisions[0].by == "bob"
+
+
+async def test_skipping_and_confirming(worked: Shell) -> None:
+    await worked.start("problem task")
+    assert (await worked.about("skip", "--by", "bob")).code == ExitCode.USAGE
+    skipped = await worked.about("skip", "--reason", "stopped by hand", "--by", "bob")
+    assert skipped.code == ExitCode.OK, skipped.err
+    unasked = await worked.about("confirm")
+    assert unasked.code == ExitCode.USAGE
+    assert "add --yes" in unasked.err
+    confirmed = await worked.about("confirm", "--yes")
+    assert confirmed.code == ExitCode.OK, confirmed.err
+    status = await worked.about("status", "--json")
+    assert status.code == ExitCode.COMPLETED_WITH_SKIPS
+    assert Status.model_validate_json(status.out).steps[1].reason == "stopped by hand"
+
+
+async def test_rejecting_ends_as_aborted(worked: Shell) -> None:
+    await worked.start("gate")
+    rejected = await worked.about("reject", "--comment", "not today", "--by", "bob")
+    assert rejected.code == ExitCode.OK, rejected.err
+    assert (await worked.about("report")).code == ExitCode.ABORTED
+
+
+async def test_aborting_asks_or_needs_yes(worked: Shell) -> None:
+    await worked.start("task")
+    assert (await worked.about("abort", "--reason", "enough")).code == ExitCode.USAGE
+    aborted = await worked.about("abort", "--reason", "enough", "--yes")
+    assert aborted.code == ExitCode.OK, aborted.err
+    assert (await worked.about("status")).code == ExitCode.ABORTED
+
+
+async def test_what_is_not_understood_is_refused_with_what_would_be(worked: Shell) -> None:
+    await worked.start("gate")
+    for command, arguments, said in (
+        ("retry", (), "No problem waits now"),
+        ("approve", ("--yes", "--gate", "functionality"), "No gate called 'functionality' waits"),
+        ("confirm", ("--yes", "--step", "3-x"), "gate: Approve the start (before_start)"),
+    ):
+        refused = await worked.about(command, *arguments)
+        assert refused.code == ExitCode.REFUSED
+        assert said in refused.err
+
+
+async def test_the_run_itself_can_refuse(worked: Shell) -> None:
+    text = worked.inventory.read_text()
+    without = re.sub(r"\n *(# *)?approvers:.*", "", text)
+    worked.inventory.write_text(without.replace("\napproval:\n", "\napproval:\n  approvers: [eve]\n"))
+    started = await worked.start("gate")
+    assert started.code == ExitCode.OK, started.err
+    refused = await worked.about("approve", "--yes", "--by", "mallory")
+    assert refused.code == ExitCode.REFUSED
+    assert "Not accepted: 'mallory' may not decide here; allowed are: eve" in refused.err
+
+
+async def test_two_runs_at_once_are_refused(worked: Shell) -> None:
+    await worked.start("gate")
+    second = await worked.start("gate")
+    assert second.code == ExitCode.REFUSED
+    assert "already has a run since" in second.err
+    assert f"python -m starters.status --cluster {worked.cluster}" in second.err
+
+
+async def test_without_a_worker(shell: Shell) -> None:
+    started = await shell.start("gate")
+    assert started.code == ExitCode.NO_WORKER
+    assert "python -m worker" in started.out
+    for command, arguments in (("status", ()), ("approve", ("--yes",)), ("report", ())):
+        silent = await shell.about(command, *arguments)
+        assert silent.code == ExitCode.NO_WORKER, silent
+        assert f"No worker of cluster {shell.cluster} answers" in silent.err
+        assert "python -m worker" in silent.err
+    checked = await shell.run("health", "--inventory", str(shell.inventory))
+    assert checked.code == ExitCode.NO_WORKER
+
+
+async def test_without_a_server(shell: Shell) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = replace(shell, address=f"127.0.0.1:{free.getsockname()[1]}")
+        ended = await nowhere.start("gate")
+    assert ended.code == ExitCode.NO_SERVER
+    assert "temporal server start-dev" in ended.err
+
+
+async def test_without_a_run(shell: Shell) -> None:
+    ended = await shell.about("status")
+    assert ended.code == ExitCode.REFUSED
+    assert "has no run" in ended.err
+    assert "python -m starters.failover" in ended.err
+
+
+async def test_a_bad_inventory_and_an_unknown_host(shell: Shell) -> None:
+    bad = shell.inventory.with_name("bad.yaml")
+    bad.write_text("cluster: x\nnonsense: 1\n")
+    ended = await shell.run("failover", "--inventory", str(bad), "--vacate", "vm-host-1")
+    assert ended.code == ExitCode.BAD_INVENTORY
+    assert "bad.yaml:2:1" in ended.err
+    assert "problems in the inventory; nothing was done." in ended.err
+    unknown = await shell.run("failover", "--inventory", str(shell.inventory), "--vacate", "vm-host-9")
+    assert unknown.code == ExitCode.USAGE
+    assert "allowed: vm-host-1, vm-host-2" in unknown.err
+
+
+async def test_a_terminated_run_has_failed(worked: Shell, temporal: WorkflowEnvironment) -> None:
+    await worked.start("gate")
+    await temporal.client.get_workflow_handle(names.workflow_id(worked.cluster)).terminate("testing")
+    ended = await worked.about("status")
+    assert ended.code == ExitCode.FAILED
+    assert "ended without a report" in ended.err
+
+
+async def test_health(worked: Shell) -> None:
+    good = await worked.run("health", "--inventory", str(worked.inventory))
+    assert good.code == ExitCode.OK, good.err
+    assert "healthy" in good.out
+    bad = await worked.run("health", "--inventory", str(worked.inventory), "--vacate", "vm-host-2")
+    assert bad.code == ExitCode.FAILED
+    assert "fail           DRBD is connected – it is StandAlone" in bad.out
+    as_json = await worked.run("health", "--inventory", str(worked.inventory), "--json")
+    assert json.loads(as_json.out)["healthy"] is True
