@@ -6,6 +6,7 @@ their creator, are seen, extended or lifted. A silence is never shortened by sil
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
@@ -164,10 +165,13 @@ class AlertmanagerSystem:
     async def _ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> httpx.Response:
         asked = f"{method} {self._url(what)}"
         connected = self._connected()
+        limit = self._timings.command.total_seconds()
         with translating(SERVICE, asked):
-            answer = await connected.request(
-                method, self._url(what), json=body, extensions=extensions(self._settings.tls)
-            )
+            # In all: the client's own time-outs are for each part of an answer, which may come drop by drop.
+            async with asyncio.timeout(limit):
+                answer = await connected.request(
+                    method, self._url(what), json=body, extensions=extensions(self._settings.tls)
+                )
         refuse_status(SERVICE, asked, answer)
         return answer
 

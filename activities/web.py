@@ -83,7 +83,7 @@ def extensions(tls: Tls | None) -> dict[str, str]:
 
 @contextmanager
 def translating(service: str, asked: str) -> Iterator[None]:
-    """Turn the exceptions of httpx into this room's.
+    """Turn the exceptions of httpx, and a time-out around all of it, into this room's.
 
     Raises:
         Transient: no connection, or no answer.
@@ -92,7 +92,7 @@ def translating(service: str, asked: str) -> Iterator[None]:
     """
     try:
         yield
-    except CAUGHT as error:
+    except (*CAUGHT, TimeoutError) as error:
         # Without the cause: the request in it holds the password.
         raise translated(service, asked, error) from None
 

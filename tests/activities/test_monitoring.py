@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -209,6 +210,27 @@ async def test_a_server_that_hangs(alertmanager: Alertmanager, monitoring: Alert
     with pytest.raises(Transient, match="ReadTimeout"):
         await monitoring.observe(Silences())
     alertmanager.gate.open()
+
+
+async def test_a_server_that_answers_drop_by_drop() -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n[")
+        # Each drop comes well before the time-out for one part of an answer.
+        while not writer.is_closing():
+            writer.write(b" ")
+            await asyncio.sleep(0.05)
+
+    def hurry(raw: dict[str, Any]) -> None:
+        raw["timings"] |= {"connect": "2s", "command": "300ms"}
+        raw["monitoring"] = {"provider": "alertmanager", "url": f"http://127.0.0.1:{port}"}
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    monitoring = monitoring_system(reference(hurry))
+    with pytest.raises(Transient, match="TimeoutError"):
+        await monitoring.observe(Silences())
+    await monitoring.close()
+    server.close()
 
 
 @pytest.mark.parametrize(
