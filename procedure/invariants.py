@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from inventory.models import Inventory, Machine, Pair, Role
+from inventory.models import Backend, Inventory, Machine, Pair, Role
 from procedure import who
-from procedure.facts import BalancerFact, DrbdFact, Facts, ReplicaChannel, ReplicationFact
+from procedure.facts import BalancerFact, DrbdFact, Facts, ReplicaChannel, ReplicationFact, ServerState
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
@@ -313,12 +313,17 @@ def a_server_stays(inventory: Inventory, balancer: str, machines: tuple[str, ...
     empty = [
         backend.name
         for backend, going in who.backends_of(inventory, machines)
-        if not any(s.admin == "ready" for s in fact.of(backend.name) if s.server not in going)
+        if not any(_stays(backend, s) for s in fact.of(backend.name) if s.server not in going)
     ]
     if empty:
         step = f"Set a server of the surviving side to READY in {', '.join(empty)} first."
         return failed(condition, f"none would be left in {', '.join(empty)}", step, invariant=6)
     return passed(condition, "each keeps at least one that is READY", invariant=6)
+
+
+def _stays(backend: Backend, state: ServerState) -> bool:
+    # Software may be stopped at that time, so UP is only asked of databases, which the procedure never stops.
+    return state.admin == "ready" and (state.up or backend.kind != "database")
 
 
 # --- 7: AcdGroupDistribute runs once ----------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ class CheckReplication(Command):
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """Connecting to what is off, replicating from what is on."""
         inventory = situation.inventory
-        condition = f"the replication of {self.machine} is as it must be with {', '.join(self.away) or 'nothing'} off"
+        waits = f"waits for {', '.join(self.away)}, which is off" if self.away else "goes on"
+        condition = f"the replication of {self.machine} {waits}"
         fact = facts.replication(self.machine)
         if fact is None:
             return not_seen(condition, [ReplicationOn(machine=self.machine)], facts)

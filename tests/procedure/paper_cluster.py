@@ -1,0 +1,318 @@
+"""A cluster on paper: just enough of a simulation to say what would be observed, and what an instruction changes.
+
+Everything happens at once and without fault. It shares nothing with the procedure but the words of its facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from inventory.models import Inventory, Pair, Role
+from procedure import instructions as do
+from procedure.facts import (
+    AutostartFact,
+    BackupFact,
+    BalancerFact,
+    ClusterFact,
+    ComponentFact,
+    DaemonFact,
+    DrbdFact,
+    Fact,
+    Facts,
+    NodeState,
+    Observation,
+    PowerFact,
+    ProbeFact,
+    ReplicaChannel,
+    ReplicationFact,
+    ResourceState,
+    ServerState,
+    Session,
+    SessionsFact,
+    Silence,
+    SilencesFact,
+    SnapshotFact,
+)
+from procedure.subjects import (
+    AutostartOf,
+    BackupAt,
+    BalancerOn,
+    ClusterOn,
+    ComponentOn,
+    DaemonOn,
+    DrbdOn,
+    PowerOf,
+    ProbeOf,
+    ReplicationOn,
+    SessionsOn,
+    Silences,
+    SnapshotOf,
+    Subject,
+)
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+class PaperCluster:
+    """The cluster of an inventory, in its normal state at first."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.off: set[str] = set()
+        self.running = {(m.name, c.name) for m in inventory.machines for c in inventory.components_on(m)}
+        self.standby: set[str] = set()
+        self.primary = {pair.address: self._normal(pair) for pair in self.pairs}
+        self.haproxy_down: set[str] = set()
+        self.maint: set[tuple[str, str, str]] = set()
+        self.daemon = {inventory.with_role(Role.TELEPHONY)[0].name}
+        self.backups: set[tuple[str, str]] = set()
+        self.snapshots: set[tuple[str, str]] = set()
+        self.silences: list[Silence] = []
+
+    @property
+    def pairs(self) -> tuple[Pair, Pair]:
+        return (self.inventory.pairs.storage, self.inventory.pairs.load_balancer)
+
+    def _normal(self, pair: Pair) -> str:
+        return next(m for m in pair.machines if self.inventory.machine(m).normal == "active")
+
+    # What would be observed
+
+    def facts(self, subjects: Iterable[Subject]) -> Facts:
+        return Facts(observations=tuple(self.observe(subject) for subject in subjects))
+
+    def observe(self, subject: Subject) -> Observation:
+        if getattr(subject, "machine", None) in self.off and not isinstance(
+            subject, PowerOf | SnapshotOf | AutostartOf
+        ):
+            return Observation(
+                subject=subject, at=NOW, source="paper", problem="connection refused", trouble="transient"
+            )
+        return Observation(subject=subject, at=NOW, source="paper", fact=self._fact(subject))
+
+    def _fact(self, subject: Subject) -> Fact:  # noqa: C901, PLR0911, PLR0912 - one branch a kind of subject
+        match subject:
+            case ComponentOn(machine=m, component=c):
+                return ComponentFact(state="running" if (m, c) in self.running else "stopped")
+            case PowerOf(machine=m):
+                on = m not in self.off
+                ports = (22,)
+                return PowerFact(
+                    state="on" if on else "off",
+                    provider="on" if on else "off",
+                    answering=ports if on else (),
+                    silent=() if on else ports,
+                )
+            case AutostartOf():
+                return AutostartFact(enabled=False)
+            case ClusterOn(machine=m):
+                return self._cluster(m)
+            case DrbdOn(machine=m):
+                return self._drbd(m)
+            case BalancerOn(machine=m):
+                return self._balancer(m)
+            case ReplicationOn(machine=m):
+                return self._replication(m)
+            case SessionsOn(machine=m):
+                return self._sessions(m)
+            case DaemonOn(machine=m):
+                return DaemonFact(state="running" if m in self.daemon else "stopped")
+            case SnapshotOf(machine=m, name=n):
+                return SnapshotFact(exists=(m, n) in self.snapshots)
+            case BackupAt(machine=m, path=p):
+                there = (m, p) in self.backups
+                return BackupFact(exists=there, complete=there, bytes=99999 if there else 0, sha256="ab" * 32)
+            case Silences():
+                return SilencesFact(silences=tuple(self.silences))
+            case ProbeOf():
+                return ProbeFact(ok=bool(self.running), milliseconds=3.0)
+
+    def _pair_of(self, machine: str) -> Pair:
+        return next(pair for pair in self.pairs if machine in pair.machines)
+
+    def _cluster(self, machine: str) -> ClusterFact:
+        pair = self._pair_of(machine)
+        here = self.primary[pair.address]
+        others = [m for m in pair.machines if m != here and m not in self.off and m not in self.standby]
+        resources = [
+            ResourceState(id=r, agent="ocf:paper", role="Started", nodes=(here,), active=True) for r in pair.resources
+        ]
+        if pair.promotable:
+            roles = [("Promoted", here), *(("Unpromoted", m) for m in others)]
+            resources += [
+                ResourceState(id="drbd", agent="drbd", role=role, nodes=(m,), active=True, container=pair.promotable)
+                for role, m in roles
+            ]
+        nodes = tuple(
+            NodeState(
+                name=m,
+                online=m not in self.off,
+                standby=m in self.standby,
+                resources_running=sum(m in r.nodes for r in resources),
+            )
+            for m in pair.machines
+        )
+        mine = machine == here
+        return ClusterFact(
+            quorum=True,
+            nodes=nodes,
+            resources=tuple(resources),
+            addresses=(self.inventory.machine(machine).address, *((pair.address,) if mine else ())),
+            mounts=(pair.mount,) if mine and pair.mount else (),
+        )
+
+    def _drbd(self, machine: str) -> DrbdFact:
+        if machine in self.standby:
+            return DrbdFact(configured=False)
+        pair = self._pair_of(machine)
+        peer = next(m for m in pair.machines if m != machine)
+        role = "Primary" if self.primary[pair.address] == machine else "Secondary"
+        if peer in self.standby or peer in self.off:
+            return DrbdFact(
+                configured=True,
+                connection="WFConnection",
+                role=role,
+                peer_role="Unknown",
+                disk="UpToDate",
+                peer_disk="DUnknown",
+                out_of_sync_kib=0,
+            )
+        other = "Secondary" if role == "Primary" else "Primary"
+        return DrbdFact(
+            configured=True,
+            connection="Connected",
+            role=role,
+            peer_role=other,
+            disk="UpToDate",
+            peer_disk="UpToDate",
+            out_of_sync_kib=0,
+        )
+
+    def _balancer(self, machine: str) -> BalancerFact:
+        if machine in self.haproxy_down:
+            return BalancerFact(running=False)
+        states = [
+            self._server(machine, backend.name, backend.kind, server, name)
+            for backend in self.inventory.haproxy.backends
+            for server, name in backend.servers.items()
+        ]
+        return BalancerFact(servers=tuple(states))
+
+    def _server(self, balancer: str, backend: str, kind: str, server: str, machine: str) -> ServerState:
+        maint = (balancer, backend, server) in self.maint
+        alive = machine not in self.off and (kind == "database" or any(m == machine for m, _ in self.running))
+        backup = kind == "database" and self.inventory.machine(machine).normal == "standby"
+        return ServerState(
+            backend=backend,
+            server=server,
+            status="MAINT" if maint else "UP" if alive else "DOWN",
+            admin="maint" if maint else "ready",
+            up=alive and not maint,
+            backup=backup,
+        )
+
+    def _replication(self, machine: str) -> ReplicationFact:
+        sources = [r.source for r in self.inventory.database.replication if r.replica == machine]
+        channels = [
+            ReplicaChannel(
+                source_host=source,
+                io="Connecting" if source in self.off else "Yes",
+                sql="Yes",
+                lag_seconds=None if source in self.off else 0,
+                caught_up=True,
+            )
+            for source in sources
+        ]
+        return ReplicationFact(version="10.11", channels=tuple(channels))
+
+    def _sessions(self, machine: str) -> SessionsFact:
+        users = [m for m, c in sorted(self.running) if c == "Wildfly"] if machine == self.writer() else []
+        rows = [
+            Session(id=i, user="app", address=f"{self.inventory.machine(m).address}:40000", command="Sleep")
+            for i, m in enumerate(users)
+        ]
+        return SessionsFact(complete=True, count=len(rows), sessions=tuple(rows))
+
+    def writer(self) -> str | None:
+        """Where writes go, by the model's own truth."""
+        active = self.primary[self.inventory.pairs.load_balancer.address]
+        for backend in self.inventory.haproxy.backends:
+            if backend.kind == "database":
+                order = sorted(backend.servers.items(), key=lambda s: self.inventory.machine(s[1]).normal)
+                for server, machine in order:
+                    if machine not in self.off and (active, backend.name, server) not in self.maint:
+                        return machine
+        return None
+
+    # What an instruction changes
+
+    def carry_out(self, instruction: do.Instruction) -> None:
+        match instruction:
+            case do.RunOn(machine=machine, argv=argv):
+                self._run(machine, list(argv))
+            case do.WindowsServiceAction(machine=machine, service=service, action=action):
+                self._service(machine, service, action)
+            case do.WindowsCommand(machine=machine, argv=argv):
+                (self.daemon.add if argv[-1] == "start" else self.daemon.discard)(machine)
+            case do.WindowsShutdown(machine=machine):
+                self._power_off(machine)
+            case do.SetServers(balancer=balancer, backend=backend, servers=servers, state=state):
+                keys = {(balancer, backend, server) for server in servers}
+                self.maint = self.maint | keys if state == "maint" else self.maint - keys
+            case do.CreateSilence(machines=machines, duration=duration, comment=comment):
+                name = f"s{len(self.silences)}"
+                self.silences.append(Silence(id=name, machines=machines, until=NOW + duration, comment=comment))
+            case do.LiftSilence(machines=machines):
+                self.silences = [s for s in self.silences if not set(s.machines) & set(machines)]
+
+    def _run(self, machine: str, argv: list[str]) -> None:  # noqa: C901 - one branch a command
+        match argv:
+            case ["systemctl", "poweroff"] | ["shutdown", "-h", "now"]:
+                self._power_off(machine)
+            case ["systemctl", action, service] | ["service", service, action]:
+                self._service(machine, service, action)
+            case ["pcs", "node", "standby", node]:
+                self.standby.add(node)
+                self._leave(node)
+            case ["pcs", "node", "unstandby", node]:
+                self.standby.discard(node)
+            case ["pcs", "resource", "move", _, node]:
+                pair = self._pair_of(node)
+                self.primary[pair.address] = node
+            case ["flock", *_, result]:
+                assert result.endswith(".part")
+            case ["mv", "--", _, path]:
+                self.backups.add((machine, path))
+            case ["rm", "--force", "--", path, *_]:
+                self.backups.discard((machine, path))
+            case ["virsh", *_, "snapshot-create-as", vm, name, "--atomic"]:
+                self.snapshots.add((vm, name))
+            case ["virsh", *_, "snapshot-delete", vm, name]:
+                self.snapshots.discard((vm, name))
+            case ["virsh", *_, "destroy", vm]:
+                self._power_off(vm)
+            case _:
+                raise AssertionError(f"the paper cluster does not know {argv} on {machine}")
+
+    def _service(self, machine: str, service: str, action: str) -> None:
+        for component in self.inventory.components_on(self.inventory.machine(machine)):
+            if component.service == service:
+                key = (machine, component.name)
+                (self.running.add if action == "start" else self.running.discard)(key)
+                return
+        raise AssertionError(f"no service {service} on {machine}")
+
+    def _leave(self, node: str) -> None:
+        pair = self._pair_of(node)
+        if self.primary[pair.address] == node:
+            self.primary[pair.address] = next(m for m in pair.machines if m != node)
+
+    def _power_off(self, machine: str) -> None:
+        self.off.add(machine)
+        self.running = {(m, c) for m, c in self.running if m != machine}
+        self.daemon.discard(machine)
+
+
+def later(hours: float) -> datetime:
+    return NOW + timedelta(hours=hours)

@@ -1,0 +1,54 @@
+"""The plans of the reference cluster, as a person reads them. A change shows as a diff that can be reviewed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inventory.models import Inventory
+from starters import plan as starter
+from starters.exit_codes import ExitCode
+from tests.procedure.conftest import REFERENCE
+from tests.procedure.update_golden import golden
+
+HOSTS = ("vm-host-1", "vm-host-2")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_plan_is_the_reviewed_one(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starter.main(["--inventory", str(REFERENCE), "--vacate", host]) is ExitCode.OK
+
+    assert capsys.readouterr().out == golden(host).read_text(encoding="utf-8"), (
+        "If the change is meant: python -m tests.procedure.update_golden, and review the difference."
+    )
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_json_says_the_same(host: str, inventory: Inventory) -> None:
+    document = json.loads(starter.text(inventory, host, as_json=True))
+
+    words = golden(host).read_text(encoding="utf-8")
+    assert document["digest"] in words
+    for step in document["steps"]:
+        assert step["id"] in words
+        for command in step["commands"]:
+            assert f"$ {command}\n" in words
+    assert document["expected_outage_seconds"] < document["expected_duration_seconds"]
+    assert document["plan"]["vacated"] == host
+
+
+def test_another_host_is_refused_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert starter.main(["--inventory", str(REFERENCE), "--vacate", "vm-host-3"]) is ExitCode.USAGE
+
+    assert "allowed: vm-host-1 or vm-host-2" in capsys.readouterr().err
+
+
+def test_a_bad_inventory_is_refused_with_its_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("cluster: x\n", encoding="utf-8")
+
+    assert starter.main(["--inventory", str(file), "--vacate", "vm-host-1"]) is ExitCode.BAD_INVENTORY
+
+    assert "machines" in capsys.readouterr().err

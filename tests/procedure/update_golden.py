@@ -1,0 +1,22 @@
+"""Write the golden plans anew, after a change that was meant: python -m tests.procedure.update_golden, then review."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inventory.loading import load
+from starters.plan import text
+from tests.procedure.conftest import REFERENCE
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(host: str) -> Path:
+    """Where the plan of the reference cluster that vacates a host is kept."""
+    return GOLDEN / f"reference-vacate-{host}.txt"
+
+
+if __name__ == "__main__":
+    reference = load(REFERENCE)
+    for vm_host in reference.vm_hosts:
+        golden(vm_host.name).write_text(text(reference, vm_host.name), encoding="utf-8")
