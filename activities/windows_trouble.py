@@ -80,6 +80,16 @@ def _seen(error: Exception) -> str:
         return f"{error.reason} (fault {error.wsman_fault_code})"
     if isinstance(error, winrm.WinRMTransportError):
         return error.message if error.args[1:] else "unexpected answer"
+    if isinstance(error, http.RequestException):
+        return _first_cause(error)
     if isinstance(error, winrm.WinRMError | OSError | transport.HTTPError | ntlm.SpnegoError):
         return str(error) or type(error).__name__
     return f"no answer of WinRM ({type(error).__name__})"
+
+
+def _first_cause(error: BaseException) -> str:
+    """What happened on the network, without the layers that requests and urllib3 wrap around it."""
+    first: BaseException = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    return str(first) or str(error) or type(error).__name__

@@ -128,7 +128,7 @@ async def test_authorities_that_are_not_there_are_named(site: WindowsSite, serve
 async def test_a_closed_port_is_transient(site: WindowsSite) -> None:
     with socket.socket() as unused:
         unused.bind(("127.77.2.11", 0))
-        with pytest.raises(Transient, match="refused"):
+        with pytest.raises(Transient, match=r"`Get-Service 'robot5'`: \[Errno 111\] Connection refused Next: check"):
             await Windows(site.inventory(unused.getsockname()[1])).service(MACHINE, "robot5")
 
 
