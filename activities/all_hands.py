@@ -9,10 +9,10 @@ from activities.hands import Hands
 from activities.haproxy import HaproxySystem
 from activities.machines import Machines
 from activities.monitoring import monitoring_system
+from activities.mysql import Databases
 from activities.pacemaker import Pacemaker
 from activities.probes import ProbeSystem, RunCommand
 from activities.services import Services
-from activities.sql_probe import SqlQueries
 from activities.ssh import Ssh
 from activities.windows import Windows
 from inventory.models import Inventory
@@ -20,7 +20,7 @@ from inventory.models import Inventory
 
 def all_hands(inventory: Inventory) -> Hands:
     """The hands for a cluster. Nothing is connected yet; close them when done."""
-    ssh, windows = Ssh(inventory), Windows(inventory)
+    ssh, windows, databases = Ssh(inventory), Windows(inventory), Databases(inventory)
     return Hands(
         (
             Services(inventory, ssh, windows),
@@ -28,10 +28,11 @@ def all_hands(inventory: Inventory) -> Hands:
             Pacemaker(inventory, ssh),
             Drbd(inventory, ssh),
             HaproxySystem(inventory, ssh),
+            databases,
             Daemon(inventory, ssh, windows),
             Backups(inventory, ssh),
             monitoring_system(inventory),
-            ProbeSystem(inventory, _runner(inventory, ssh, windows), SqlQueries(inventory).why_no_row),
+            ProbeSystem(inventory, _runner(inventory, ssh, windows), databases.query),
             # Last, so that they are closed after those that use them were asked to close.
             ssh,
             windows,
