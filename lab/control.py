@@ -20,7 +20,8 @@ from lab.faults import Fault
 from lab.lab import Lab
 from lab.listening import Endpoint, HttpListener
 
-_Answer = Callable[[Any], Awaitable[Any]]
+_Body = dict[str, Any]
+_Answer = Callable[[_Body], Awaitable[object]]
 
 
 class _BadRequestError(Exception):
@@ -78,11 +79,11 @@ class Control:
             return web.json_response({"error": f"there is no {request.method} {request.path}"}, status=404)
         try:
             text = await request.text()
-            return web.json_response(await answer(json.loads(text) if text else {}))
+            return web.json_response(await answer(_object(text)))
         except (ValueError, TypeError, KeyError, _BadRequestError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
-    async def _status(self, _: Any) -> dict[str, object]:
+    async def _status(self, _: _Body) -> dict[str, object]:
         lab = self._lab
         return {
             "speed": lab.speed,
@@ -95,20 +96,20 @@ class Control:
             "unknown_commands": len(lab.unknown_commands),
         }
 
-    async def _truth(self, _: Any) -> dict[str, Any]:
+    async def _truth(self, _: _Body) -> dict[str, Any]:
         await self._lab.look()
         return self._lab.truth()
 
-    async def _violations(self, _: Any) -> list[dict[str, Any]]:
+    async def _violations(self, _: _Body) -> list[dict[str, Any]]:
         return [asdict(violation) for violation in self._lab.violations]
 
-    async def _journal(self, _: Any) -> list[dict[str, object]]:
+    async def _journal(self, _: _Body) -> list[dict[str, object]]:
         return self._lab.journal.as_dicts()
 
-    async def _faults(self, _: Any) -> list[dict[str, object]]:
+    async def _faults(self, _: _Body) -> list[dict[str, object]]:
         return self._lab.world.faults.as_dicts()
 
-    async def _set_fault(self, body: Any) -> dict[str, Any]:
+    async def _set_fault(self, body: _Body) -> dict[str, Any]:
         wanted = Fault(**body)
         known = {*self._lab.world.machines, *(host.name for host in self._lab.inventory.vm_hosts), "*"}
         if wanted.machine not in known:
@@ -117,26 +118,33 @@ class Control:
         set_now = self._lab.fault(wanted.machine, wanted.kind, **{name: getattr(wanted, name) for name in fields})
         return asdict(set_now)
 
-    async def _clear_faults(self, _: Any) -> dict[str, object]:
+    async def _clear_faults(self, _: _Body) -> dict[str, object]:
         self._lab.clear_faults()
         return {"cleared": True}
 
-    async def _callers(self, _: Any) -> dict[str, object]:
+    async def _callers(self, _: _Body) -> dict[str, object]:
         return self._lab.caller_statistics()
 
-    async def _unknown(self, _: Any) -> list[tuple[str, str]]:
+    async def _unknown(self, _: _Body) -> list[tuple[str, str]]:
         return self._lab.unknown_commands
 
-    async def _end(self, body: Any) -> list[dict[str, Any]]:
+    async def _end(self, body: _Body) -> list[dict[str, Any]]:
         await self._lab.look()
         return [asdict(violation) for violation in self._lab.auditors.at_end(vacated=body.get("vacated"))]
 
-    async def _by_hand(self, body: Any) -> dict[str, object]:
+    async def _by_hand(self, body: _Body) -> dict[str, object]:
         return {"effect": self._lab.by_hand(body["machine"], body["action"], body.get("service"))}
 
-    async def _reset(self, _: Any) -> dict[str, object]:
+    async def _reset(self, _: _Body) -> dict[str, object]:
         await self._lab.reset()
         return {"reset": True}
+
+
+def _object(text: str) -> _Body:
+    body = json.loads(text) if text else {}
+    if not isinstance(body, dict):
+        raise _BadRequestError("the body must be a JSON object")
+    return body
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ class Durations:
     """systemd's DefaultTimeoutStopSec: what does not end by itself is killed then."""
     service_share: float = 0.7
     """Part of a component's expected duration that it really takes: expectations have some air."""
-    drain: float = 8.0
+    drain: float = 20.0
     """For the sessions of a stopped program to end, one after the other."""
     pacemaker_start: float = 6.0
     """From a machine's boot until its node is online."""

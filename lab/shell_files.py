@@ -140,7 +140,7 @@ class FileCommands:
         for path in call.plain():
             effect = "done" if path in self._state.files else "missing"
             self._world.journal.write(self._shell.machine, f"rm {path}", effect)
-            if self._state.files.pop(path, None) is None and "-f" not in call.args:
+            if self._state.files.pop(path, None) is None and not {"-f", "--force"} & set(call.args):
                 return self._missing(call, path)
         self._world.changed(self._shell.machine, "files removed")
         return Answer()
