@@ -39,7 +39,7 @@ Progress = Callable[[str, bool], None]
 """Told what is being waited for, in words, and whether an instruction was already sent."""
 
 
-class StepStopped(Exception):  # noqa: N818 - that a step stops is an outcome, not an error of the program
+class StepStopped(Exception):
     """The step did not end well, and trying again by itself would change nothing: the operator decides."""
 
     def __init__(self, problem: StepProblem) -> None:
