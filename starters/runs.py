@@ -66,6 +66,9 @@ class Run:
         try:
             return await self._handle.describe(rpc_timeout=ANSWER)
         except RPCError as error:
+            if "amespace" in error.message:
+                text = f"The Temporal server has no namespace {self.client.namespace!r}: see TEMPORAL_NAMESPACE."
+                raise Stopped(ExitCode.REFUSED, text) from error
             if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
                 raise Stopped(ExitCode.REFUSED, self._no_such_run()) from error
             raise

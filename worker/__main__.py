@@ -12,7 +12,7 @@ from pathlib import Path
 from inventory.loading import load as load_inventory
 from inventory.problems import InventoryError
 from worker import logs, settings
-from worker.exits import Exit
+from worker.exits import MEANINGS, Exit, end
 from worker.settings import BadSettings
 from workflows.connection import BadProfile, load_profile
 
@@ -76,27 +76,19 @@ def _parser() -> argparse.ArgumentParser:
 def _settings() -> str:
     lines = []
     for key, field in settings.Settings.model_fields.items():
-        default = "" if field.is_required() else f" (default {settings.shown(field.default)})"
+        default = f" (default {settings.shown(field.default)})" if field.default and not field.is_required() else ""
         lines.append(f"  {settings.variable(key):36} {settings.allowed(key)}{default}")
     return "\n".join(lines) + "\n"
 
 
 def _exits() -> str:
-    return "\n".join(f"  {code.value}  {(code.__doc__ or '').strip()}" for code in Exit)
-
-
-def _end(code: int) -> None:
-    # The SDK can crash while the interpreter cleans up (sdk-python#300); a clean stop must not look like a crash.
-    logs.flush()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    return "\n".join(f"  {code.value}  {meaning}" for code, meaning in MEANINGS.items())
 
 
 if __name__ == "__main__":
     try:
-        _end(main())
+        end(main())
     except SystemExit as wanted:
-        _end(wanted.code if isinstance(wanted.code, int) else Exit.BAD_SETTINGS)
+        end(wanted.code if isinstance(wanted.code, int) else Exit.BAD_SETTINGS)
     except KeyboardInterrupt:
-        _end(Exit.STOPPED)
+        end(Exit.STOPPED)

@@ -115,9 +115,3 @@ def configure(style: str, level: str) -> None:
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def flush() -> None:
-    """Write out what is still held: the process ends without the interpreter's own clean-up."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()

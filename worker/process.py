@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from activities.all_hands import all_hands
 from temporalio.client import Client
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -26,15 +25,18 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 from temporalio.workflow import SandboxImportNotificationPolicy
 
+from activities.all_hands import all_hands
+from activities.errors import Rejected
 from activities.hands import Hands
+from activities.secrets import resolve
 from activities.steps import StepActivities
 from inventory.digest import digest
 from inventory.models import Inventory
 from worker.connecting import connect_patiently
-from worker.exits import Exit
+from worker.exits import Exit, end
 from worker.health import Health, Loop
 from worker.logs import StepContext
-from worker.settings import Settings, split_address, variable
+from worker.settings import Settings, secret_references, split_address, variable
 from workflows import connection, names, search_attributes
 from workflows.connection import ConnectionTrouble, Profile
 from workflows.controlled_failover import ControlledFailover
@@ -105,6 +107,7 @@ async def work(settings: Settings, inventory: Inventory, profile: Profile) -> Ex
             client = await connect_patiently(profile, _identity(settings), runtime, stop)
             if client is not None:
                 readiness.client = client
+                _look_for_secrets(inventory)
                 await _attributes(client)
                 await _work(settings, inventory, readiness, client, stop)
     except (ConnectionTrouble, CantServe, RuntimeError, RPCError) as trouble:
@@ -182,6 +185,15 @@ async def _run(worker: Worker, stop: asyncio.Event, inventory: Inventory, profil
     await running
 
 
+def _look_for_secrets(inventory: Inventory) -> None:
+    """Tell early what would be told by a step in the middle of the night. They are not kept."""
+    for reference in secret_references(inventory):
+        try:
+            resolve(reference, "this worker")
+        except Rejected as rejected:
+            LOGGER.warning("%s", rejected)
+
+
 async def _attributes(client: Client) -> None:
     try:
         created = await search_attributes.ensure(client)
@@ -220,6 +232,13 @@ def _identity(settings: Settings) -> str:
 
 def _stop_on_signals() -> asyncio.Event:
     stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            LOGGER.warning("Asked to stop again: ending at once. Running steps are taken on by another worker.")
+            end(Exit.FAILED)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, asked)
     return stop

@@ -100,13 +100,19 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
         raise BadSettings(_problem(detail, from_environment, path) for detail in error.errors()) from None
 
 
+def secret_references(inventory: Inventory) -> tuple[str, ...]:
+    """All that an inventory names as `env:NAME` or `file:/path`."""
+    found = re.findall(r'"(env:[A-Za-z_][A-Za-z0-9_]*|file:/[^"\\]+)"', inventory.model_dump_json())
+    return tuple(dict.fromkeys(found))
+
+
 def refuse_unknown(environment: Mapping[str, str], inventory: Inventory) -> None:
     """Refuse `FAILOVER_…` variables that nobody reads: neither a setting nor a secret that the inventory names.
 
     Raises:
         BadSettings: a mistyped variable would otherwise be a setting that silently does not hold.
     """
-    secrets = re.findall(r'"env:([A-Za-z_][A-Za-z0-9_]*)"', inventory.model_dump_json())
+    secrets = [reference.removeprefix("env:") for reference in secret_references(inventory)]
     known = {*map(variable, Settings.model_fields), *OTHERS, *secrets}
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
     if unknown:
@@ -143,7 +149,7 @@ def allowed(key: str) -> str:
         "inventory": "the path of an inventory file",
         "log_format": "json, text",
         "log_level": "DEBUG, INFO, WARNING, ERROR",
-        "identity": "up to 200 characters",
+        "identity": "name in the Web UI; empty: host, role and process id",
         "max_concurrent_activities": "a whole number from 1 to 1000",
         "graceful_shutdown": "for example 30s, 2m",
     }

@@ -1,0 +1,86 @@
+"""Settings: file and environment, and everything that is wrong at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from inventory.loading import load as load_inventory
+from worker.settings import BadSettings, Settings, load, refuse_unknown, split_address
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_defaults_bind_to_this_machine_alone() -> None:
+    settings = load({"FAILOVER_INVENTORY": "cluster.yaml"})
+    assert settings == Settings(inventory=Path("cluster.yaml"))
+    assert settings.metrics.startswith("127.0.0.1:")
+    assert settings.health.startswith("127.0.0.1:")
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "worker.toml"
+    file.write_text(
+        "inventory = 'a.yaml'\nlog_format = 'text'\ngraceful_shutdown = '2m'\nmax_concurrent_activities = 7\n"
+    )
+    settings = load({"FAILOVER_SETTINGS": str(file), "FAILOVER_INVENTORY": "b.yaml", "FAILOVER_METRICS": ""})
+    assert settings.inventory == Path("b.yaml")
+    assert settings.metrics == ""
+    assert (settings.log_format, settings.max_concurrent_activities) == ("text", 7)
+    assert settings.graceful_shutdown == timedelta(minutes=2)
+
+
+def test_everything_wrong_is_told_at_once_with_what_is_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "worker.toml"
+    file.write_text("inventry = 'a.yaml'\nmax_concurrent_activities = 0\n")
+    with pytest.raises(BadSettings) as caught:
+        load({"FAILOVER_LOG_FORMAT": "xml", "FAILOVER_HEALTH": "everywhere", "FAILOVER_GRACEFUL_SHUTDOWN": "30"}, file)
+    told = str(caught.value)
+    for said in (
+        f"{file}: inventory: missing; allowed: the path of an inventory file (set FAILOVER_INVENTORY",
+        f"{file}: inventry: unknown; allowed: inventory, metrics",
+        "max_concurrent_activities: Input should be greater than or equal to 1; allowed: a whole number from 1",
+        "FAILOVER_LOG_FORMAT: Input should be 'json' or 'text'; allowed: json, text",
+        "FAILOVER_HEALTH: 'everywhere' is no address; allowed: HOST:PORT",
+        "FAILOVER_GRACEFUL_SHUTDOWN: '30' is no duration; allowed: for example 30s",
+    ):
+        assert said in told
+    assert len(caught.value.problems) == 6
+
+
+@pytest.mark.parametrize("content", [b"inventory = ", b"\xff\xfe\x00"])
+def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "worker.toml"
+    file.write_bytes(content)
+    with pytest.raises(BadSettings, match="no TOML"):
+        load({}, file)
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(BadSettings, match="No such file"):
+        load({}, Path("/nowhere/worker.toml"))
+
+
+def test_a_mistyped_variable_is_refused_and_a_secret_is_not() -> None:
+    inventory = load_inventory(ROOT / "deploy" / "inventories" / "reference.yaml")
+    refuse_unknown({"FAILOVER_INVENTORY": "x", "FAILOVER_DATABASE_PASSWORD": "s", "PATH": "/"}, inventory)
+    with pytest.raises(BadSettings, match="FAILOVER_HEATH: no setting") as caught:
+        refuse_unknown({"FAILOVER_HEATH": "secret-value"}, inventory)
+    assert "secret-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [("127.0.0.1:9465", ("127.0.0.1", 9465)), ("[::1]:80", ("::1", 80)), ("worker-1:1", ("worker-1", 1))],
+)
+def test_bind_addresses(address: str, parts: tuple[str, int]) -> None:
+    assert load({"FAILOVER_INVENTORY": "x", "FAILOVER_HEALTH": address}).health == address
+    assert split_address(address) == parts
+
+
+@pytest.mark.parametrize("address", ["9465", ":9465", "host:", "host:70000", "http://host:80", "a b:1"])
+def test_no_bind_addresses(address: str) -> None:
+    with pytest.raises(BadSettings, match="is no address"):
+        load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": address})
