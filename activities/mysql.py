@@ -53,12 +53,15 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]  # aiomysql ships 
 
     _host: str
 
-    def __init__(self, *, server_name: str | None, **settings: Any) -> None:  # noqa: ANN401 - aiomysql's own
+    def __init__(self, *, own_ids: deque[int], server_name: str | None, **settings: Any) -> None:  # noqa: ANN401 - aiomysql's own
         super().__init__(**settings)
+        self._own_ids = own_ids
         self._server_name = server_name
         self._encrypted = settings["ssl"] is not None
 
     async def _request_authentication(self) -> None:
+        # Before the server lists it under the account's name.
+        self._own_ids.append(self.thread_id())
         if self._encrypted and not self.server_capabilities & CLIENT.SSL:
             raise pymysql.err.OperationalError(2026, "the server offers no TLS")
         self._refuse_clear_text(str(self._server_auth_plugin).encode())
@@ -159,13 +162,13 @@ class Databases:
         Raises:
             Rejected: the password or the certificate authority is not there, so that nothing can be asked.
         """
+        _sendable(address, self._inventory.database.password)
+        if self._inventory.database.tls:
+            tls_context(address, self._inventory.database.tls)
         try:
             async with self._connected(address, address, port) as asking:
                 return "" if await asking.rows(statement) else "no row"
         except SystemTrouble as trouble:
-            # Without a cause it did not come from the connection.
-            if trouble.__cause__ is None and isinstance(trouble, Rejected):
-                raise
             return trouble.seen
 
     def observers(self) -> dict[type[Any], Observe]:
@@ -194,7 +197,6 @@ class Databases:
         """
         patience = self._inventory.timings.command.total_seconds()
         connection = await self._open(name, address, port)
-        self._own_ids.append(connection.thread_id())
         try:
             async with asyncio.timeout(patience):
                 yield _Asking(name, connection)
@@ -211,6 +213,7 @@ class Databases:
         context: ssl.SSLContext | None = tls_context(name, database.tls) if database.tls else None
         password = _sendable(name, database.password)
         connection = _Connection(
+            own_ids=self._own_ids,
             server_name=database.tls.server_name if database.tls else None,
             host=address,
             port=port,
