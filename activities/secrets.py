@@ -56,9 +56,21 @@ def _from_file(path: Path, wanted_by: str) -> str:
 def _refuse_open_to_others(path: Path, status: os.stat_result, wanted_by: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise Rejected(wanted_by, f"the secret file:{path} is no regular file", "name a file")
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if status.st_mode & _closed_to(path):
         mode = stat.S_IMODE(status.st_mode)
         raise Rejected(wanted_by, f"the secret file:{path} is open to others (mode {mode:04o})", f"chmod 600 {path}")
+
+
+def _closed_to(path: Path) -> int:
+    """Whom a secret must be closed to: group and others.
+
+    But systemd shows what it hands to a service as readable by the group (0440): that is the mask of the access list by
+    which the service's own user may read it, in a directory that is closed to all others (systemd#29435).
+    """
+    handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
+    if handed_over and path.parent == Path(handed_over):
+        return stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
+    return stat.S_IRWXG | stat.S_IRWXO
 
 
 def _text(path: Path, content: bytes, wanted_by: str) -> str:
