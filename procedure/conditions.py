@@ -25,14 +25,14 @@ def is_vacated(situation: Situation, machine: str) -> Verdict:
 
 def cluster_is_able(inventory: Inventory, name: PairName, seen_from: str, facts: Facts) -> Verdict:
     """Pacemaker has quorum, is not in maintenance mode and has no failed or blocked resource."""
-    condition = f"Pacemaker of the {PAIR_WORDS[name]} has quorum and nothing failed or blocked"
+    condition = f"Pacemaker of the {PAIR_WORDS[name]} is able to act, as {seen_from} sees it"
     fact = facts.cluster(seen_from)
     if fact is None:
         return not_seen(condition, [ClusterOn(machine=seen_from)], facts)
     problems = cluster_problems(fact)
     if problems:
         return failed(condition, "; ".join(problems), f"Look at `pcs status --full` on {seen_from}; then retry.")
-    return passed(condition, f"as {seen_from} sees it")
+    return passed(condition, "quorum, nothing failed or blocked")
 
 
 def cluster_problems(fact: ClusterFact) -> tuple[str, ...]:

@@ -1,0 +1,341 @@
+"""Commands beyond the invariants: what they wait for, what they refuse, exactly what they send."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from inventory.models import Component, Inventory
+from procedure.commands import (
+    AwaitDrained,
+    CheckPair,
+    CheckReplication,
+    CutPower,
+    MovePair,
+    SetMaintenance,
+    ShutDownMachine,
+    SilenceMonitoring,
+    StartComponent,
+    StopComponent,
+    TakeBackup,
+)
+from procedure.facts import BackupFact, ComponentFact, Facts, PowerFact, Session, SessionsFact, Silence, SilencesFact
+from procedure.instructions import RunOn
+from procedure.situation import Situation
+from procedure.subjects import BackupAt, ClusterOn, ComponentOn, PowerOf, SessionsOn, Silences
+from procedure.verdicts import Answer
+from tests.procedure.altered import channel_with, cluster_with, drbd_with, node_with, resource_with, seen, unseen
+from tests.procedure.paper_cluster import NOW, PaperCluster
+
+DRAINED = AwaitDrained(balancer="acd-lb1", master="acd-dbm1")
+MOVE = MovePair(pair="storage", to="acd-store2", leaver="acd-store1")
+BACKUP = TakeBackup(machine="acd-dbm1", path="/srv/backup/x.sql")
+PAPER = Facts()
+
+
+def texts(
+    command: StopComponent | MovePair | ShutDownMachine | CutPower | TakeBackup, situation: Situation
+) -> list[str]:
+    return [instruction.text for instruction in command.instructions(situation, PAPER)]
+
+
+# --- drain ------------------------------------------------------------------------------------------------------------
+
+
+def idle(facts: Facts) -> Facts:
+    return seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=True, count=0))
+
+
+def test_the_drain_is_over_at_zero(situation: Situation, facts: Facts) -> None:
+    assert DRAINED.wanted(situation, idle(facts)).answer is Answer.PASS
+
+
+def test_the_drain_names_who_is_left_and_what_would_end_them(situation: Situation, facts: Facts) -> None:
+    rows = tuple(Session(id=i, user="acd", address="10.77.0.81:4000", command="Sleep") for i in range(12))
+    left = seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=True, count=12, sessions=rows))
+
+    verdict = DRAINED.wanted(situation, left)
+
+    assert verdict.answer is Answer.FAIL
+    assert "12 from acd@10.77.0.81 (Sleep)" in verdict.reason
+    assert "HAProxy is reloaded" in verdict.next_step
+
+
+def test_an_empty_list_without_the_privilege_proves_nothing(situation: Situation, facts: Facts) -> None:
+    blind = seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=False, count=0))
+
+    verdict = DRAINED.wanted(situation, blind)
+
+    assert verdict.answer is Answer.UNKNOWN
+    assert "GRANT PROCESS" in verdict.next_step
+
+
+def test_the_drain_notices_that_another_load_balancer_is_active(situation: Situation, facts: Facts) -> None:
+    for machine in ("acd-lb1", "acd-lb2"):
+        facts = resource_with(facts, machine, "vip", nodes=("acd-lb2",))
+
+    verdict = DRAINED.wanted(situation, idle(facts))
+
+    assert verdict.answer is Answer.FAIL
+    assert "active is acd-lb2" in verdict.reason
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def moved(situation: Situation, inventory: Inventory) -> Facts:
+    cluster = PaperCluster(inventory)
+    cluster.carry_out(RunOn(machine="acd-store2", argv=("pcs", "node", "standby", "acd-store1")))
+    return cluster.facts(MOVE.observes(situation))
+
+
+def test_a_move_is_proved_by_its_outcome(situation: Situation, inventory: Inventory) -> None:
+    assert MOVE.wanted(situation, moved(situation, inventory)).answer is Answer.PASS
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("group stopped", "fs_r0 is not on acd-store2"),
+        ("address missing", "10.77.0.100 is not on acd-store2"),
+        ("not mounted", "/srv/acd is not mounted"),
+        ("still moving", "still starting or stopping"),
+        ("not in standby", "acd-store1 is not in standby"),
+        ("resources on the leaver", "1 resources still active on acd-store1"),
+        ("DRBD secondary", "DRBD on acd-store2"),
+    ],
+)
+def test_a_move_that_is_not_whole_is_not_done(what: str, says: str, situation: Situation, inventory: Inventory) -> None:
+    facts = moved(situation, inventory)
+    changed = {
+        "group stopped": lambda: resource_with(facts, "acd-store2", "fs_r0", active=False, nodes=()),
+        "address missing": lambda: cluster_with(facts, "acd-store2", addresses=("10.77.0.12",)),
+        "not mounted": lambda: cluster_with(facts, "acd-store2", mounts=()),
+        "still moving": lambda: cluster_with(facts, "acd-store2", transition_idle=False),
+        "not in standby": lambda: node_with(facts, "acd-store2", "acd-store1", standby=False),
+        "resources on the leaver": lambda: node_with(facts, "acd-store2", "acd-store1", resources_running=1),
+        "DRBD secondary": lambda: drbd_with(facts, "acd-store2", role="Secondary"),
+    }[what]()
+
+    verdict = MOVE.wanted(situation, changed)
+
+    assert verdict.answer is Answer.FAIL
+    assert says in verdict.reason
+
+
+def test_a_move_that_a_lost_worker_began_is_not_refused(situation: Situation, inventory: Inventory) -> None:
+    begun = cluster_with(moved(situation, inventory), "acd-store2", transition_idle=False)
+
+    assert all(v.allows for v in MOVE.conditions(situation, begun)), [v.text for v in MOVE.conditions(situation, begun)]
+
+
+def test_the_command_of_a_move_runs_on_the_survivor_or_where_it_was_reached(situation: Situation, facts: Facts) -> None:
+    assert texts(MOVE, situation) == ["ssh acd-store2 sudo -n pcs node standby acd-store1"]
+    (instruction,) = MOVE.instructions(situation, unseen(facts, ClusterOn(machine="acd-store2")))
+    assert instruction.text == "ssh acd-store1 sudo -n pcs node standby acd-store1"
+
+
+def test_a_pair_that_was_checked_is_alone(situation: Situation, inventory: Inventory) -> None:
+    cluster, check = PaperCluster(inventory), CheckPair(pair="storage", primary="acd-store2", offline="acd-store1")
+    cluster.carry_out(RunOn(machine="acd-store2", argv=("pcs", "node", "standby", "acd-store1")))
+    assert check.wanted(situation, cluster.facts(check.observes(situation))).answer is Answer.FAIL
+
+    cluster.carry_out(RunOn(machine="acd-store1", argv=("systemctl", "poweroff")))
+    facts = cluster.facts(check.observes(situation))
+
+    assert check.wanted(situation, facts).answer is Answer.PASS
+    split = check.wanted(situation, drbd_with(facts, "acd-store2", connection="StandAlone"))
+    assert (split.answer, "Stop." in split.next_step) == (Answer.FAIL, True)
+
+
+# --- machines ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_of_the_surviving_side_is_never_powered_off(situation: Situation, facts: Facts) -> None:
+    verdicts = ShutDownMachine(machine="acd-tel2").conditions(situation, facts)
+
+    assert not all(v.allows for v in verdicts)
+
+
+def test_a_machine_that_answers_no_more_is_not_asked_twice(situation: Situation, facts: Facts) -> None:
+    command = ShutDownMachine(machine="acd-jb1")
+    silent = seen(facts, PowerOf(machine="acd-jb1"), PowerFact(state="undecided", silent=(22,)))
+
+    assert command.instructions(situation, silent) == ()
+    assert all(v.allows for v in command.conditions(situation, silent))
+    assert command.wanted(situation, silent).answer is Answer.FAIL, "silence on one port is no proof"
+
+
+def test_force_is_there_only_where_the_vm_host_can(situation: Situation) -> None:
+    assert ShutDownMachine(machine="acd-jb1").forced() is None
+    forced = ShutDownMachine(machine="acd-jb1", can_be_forced=True).forced()
+    assert isinstance(forced, CutPower)
+    assert texts(forced, situation) == ["ssh vm-host-1 sudo -n virsh --connect qemu:///system destroy acd-jb1"]
+
+
+def test_a_master_whose_database_has_ended_may_go_on_shutting_down(situation: Situation, facts: Facts) -> None:
+    command = ShutDownMachine(machine="acd-dbm1")
+    replayed = channel_with(facts, "acd-dbm2", io="Connecting", lag_seconds=None, caught_up=True)
+    behind = channel_with(facts, "acd-dbm2", io="Connecting", lag_seconds=None, caught_up=None)
+
+    answers = [
+        next(v.answer for v in command.conditions(situation, f) if "has replayed" in v.condition)
+        for f in (facts, replayed, behind)
+    ]
+
+    assert answers == [Answer.PASS, Answer.WARN, Answer.FAIL]
+
+
+# --- replication ------------------------------------------------------------------------------------------------------
+
+
+def test_a_replica_must_read_connecting_to_what_is_off(situation: Situation, facts: Facts) -> None:
+    check = CheckReplication(machine="acd-dbm2", away=("acd-dbm1",))
+    gone = channel_with(facts, "acd-dbm2", io="Connecting", lag_seconds=None)
+
+    assert check.wanted(situation, facts).answer is Answer.FAIL, "it has not noticed yet"
+    assert check.wanted(situation, gone).answer is Answer.PASS
+    stopped = channel_with(gone, "acd-dbm2", io="No", io_error="1236 purged")
+    assert "1236 purged" in check.wanted(situation, stopped).reason
+
+
+def test_a_replica_whose_source_stays_must_go_on(situation: Situation, facts: Facts) -> None:
+    check = CheckReplication(machine="acd-dbs2")
+
+    assert check.wanted(situation, facts).answer is Answer.PASS
+    assert check.wanted(situation, channel_with(facts, "acd-dbs2", io="Connecting")).answer is Answer.FAIL
+
+
+# --- HAProxy ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_is_set_in_all_its_backends_and_only_where_it_is_not_yet(
+    situation: Situation, cluster: PaperCluster
+) -> None:
+    command = SetMaintenance(balancer="acd-lb2", machines=("acd-jb1", "acd-chat1"))
+    cluster.maint = {("acd-lb2", "web", "acd-jb1")}
+    facts = cluster.facts(command.observes(situation))
+
+    assert [i.text for i in command.instructions(situation, PAPER)] == [
+        "haproxy acd-lb2 web/{acd-jb1} MAINT",
+        "haproxy acd-lb2 soap/{acd-jb1} MAINT",
+        "haproxy acd-lb2 chat/{acd-chat1} MAINT",
+    ]
+    assert [i.text for i in command.instructions(situation, facts)] == [
+        "haproxy acd-lb2 soap/{acd-jb1} MAINT",
+        "haproxy acd-lb2 chat/{acd-chat1} MAINT",
+    ]
+
+
+@pytest.mark.parametrize(("state", "lagging"), [("maint", "acd-dbm2"), ("ready", "acd-dbm1")])
+def test_writes_move_only_to_a_master_that_has_caught_up(
+    state: str, lagging: str, situation: Situation, cluster: PaperCluster
+) -> None:
+    command = SetMaintenance.model_validate({"balancer": "acd-lb2", "machines": ("acd-dbm1",), "state": state})
+    facts = cluster.facts(command.observes(situation))
+    assert all(v.allows for v in command.conditions(situation, facts))
+
+    refused = [v for v in command.conditions(situation, channel_with(facts, lagging, lag_seconds=1)) if not v.allows]
+
+    assert [v.invariant for v in refused] == [5]
+
+
+# --- software ---------------------------------------------------------------------------------------------------------
+
+
+def state(facts: Facts, word: str) -> Facts:
+    fact = ComponentFact.model_validate({"state": word})
+    return seen(facts, ComponentOn(machine="acd-jb1", component="Wildfly"), fact)
+
+
+@pytest.mark.parametrize(
+    ("word", "stop", "start"),
+    [
+        ("running", Answer.FAIL, Answer.PASS),
+        ("stopped", Answer.PASS, Answer.FAIL),
+        ("failed", Answer.PASS, Answer.FAIL),
+        ("starting", Answer.FAIL, Answer.FAIL),
+        ("stopping", Answer.FAIL, Answer.FAIL),
+        ("missing", Answer.FAIL, Answer.FAIL),
+        ("by_hand", Answer.NOT_APPLICABLE, Answer.NOT_APPLICABLE),
+    ],
+)
+def test_states_of_a_service(word: str, stop: Answer, start: Answer, situation: Situation, facts: Facts) -> None:
+    found = state(facts, word)
+
+    assert StopComponent(machine="acd-jb1", component="Wildfly").wanted(situation, found).answer is stop
+    assert StartComponent(machine="acd-jb1", component="Wildfly").wanted(situation, found).answer is start
+
+
+def test_a_missing_service_is_refused_before_anything_is_sent(situation: Situation, facts: Facts) -> None:
+    verdicts = StopComponent(machine="acd-jb1", component="Wildfly").conditions(situation, state(facts, "missing"))
+
+    assert [v.answer for v in verdicts] == [Answer.FAIL, Answer.NOT_APPLICABLE]
+
+
+def test_without_systemctl_the_service_command_is_used(inventory: Inventory) -> None:
+    old = tuple(c.model_copy(update={"manager": "sysv"}) if c.name == "Wildfly" else c for c in inventory.components)
+    situation = Situation(inventory.model_copy(update={"components": old}), "vm-host-1")
+
+    assert texts(StopComponent(machine="acd-jb1", component="Wildfly"), situation) == [
+        "ssh acd-jb1 sudo -n service wildfly stop"
+    ]
+    assert texts(ShutDownMachine(machine="acd-jb1"), situation) == ["ssh acd-jb1 sudo -n shutdown -h now"]
+
+
+def test_order_within_a_machine_is_a_condition_both_ways(inventory: Inventory) -> None:
+    later = Component(
+        name="Watcher", role=inventory.machine("acd-jb1").role, service="watcher", start_after=("Wildfly",)
+    )
+    situation = Situation(inventory.model_copy(update={"components": (*inventory.components, later)}), "vm-host-1")
+    cluster = PaperCluster(situation.inventory)
+    stop, start = (
+        StopComponent(machine="acd-jb1", component="Wildfly"),
+        StartComponent(machine="acd-jb1", component="Watcher"),
+    )
+
+    assert not all(v.allows for v in stop.conditions(situation, cluster.facts(stop.observes(situation))))
+    cluster.running -= {("acd-jb1", "Watcher")}
+    assert all(v.allows for v in stop.conditions(situation, cluster.facts(stop.observes(situation))))
+    cluster.running -= {("acd-jb1", "Wildfly")}
+    assert not all(v.allows for v in start.conditions(situation, cluster.facts(start.observes(situation))))
+
+
+# --- backup and monitoring --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fact", "answer"),
+    [
+        (BackupFact(exists=True, complete=True, bytes=5000, sha256="a"), Answer.PASS),
+        (BackupFact(exists=True, complete=True, bytes=10), Answer.FAIL),
+        (BackupFact(exists=True, complete=False, bytes=5000), Answer.FAIL),
+        (BackupFact(exists=False), Answer.FAIL),
+        (None, Answer.UNKNOWN),
+    ],
+)
+def test_only_a_whole_backup_counts(fact: BackupFact | None, answer: Answer, situation: Situation) -> None:
+    subject = BackupAt(machine="acd-dbm1", path="/srv/backup/x.sql")
+    facts = unseen(PAPER, subject) if fact is None else seen(PAPER, subject, fact)
+
+    assert BACKUP.wanted(situation, facts).answer is answer
+
+
+def test_a_dump_takes_its_place_only_when_it_is_whole(situation: Situation) -> None:
+    dump, move = texts(BACKUP, situation)
+
+    assert "flock --nonblock --conflict-exit-code 75 /srv/backup/x.sql.lock mysqldump --defaults-file=" in dump
+    assert dump.endswith("--result-file=/srv/backup/x.sql.part")
+    assert move == "ssh acd-dbm1 sudo -n mv -- /srv/backup/x.sql.part /srv/backup/x.sql"
+
+
+@pytest.mark.parametrize(
+    ("left", "answer"), [(timedelta(minutes=61), Answer.PASS), (timedelta(minutes=59), Answer.FAIL)]
+)
+def test_a_silence_is_renewed_when_half_of_it_is_over(left: timedelta, answer: Answer, situation: Situation) -> None:
+    silence = Silence(id="a", machines=("acd-jb1",), until=NOW + left)
+    facts = seen(PAPER, Silences(), SilencesFact(silences=(silence,)))
+    for only_extend in (False, True):
+        command = SilenceMonitoring(machines=("acd-jb1",), comment="x", only_extend=only_extend)
+        assert command.wanted(situation, facts).answer is answer
