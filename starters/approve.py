@@ -15,6 +15,7 @@ from starters.running import run_and_exit
 from starters.runs import NoAnswer, Run
 from starters.screens import question
 from starters.waits import pick
+from starters.wording import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     run = await run_of(given)
     status = await status_of(run)
     wait = pick(status, ("gate",), given.gate)
-    print("\n".join(question(wait, status, await _plan(run))))
+    print(printable("\n".join(question(wait, status, await _plan(run)))))
     print()
     await must_agree(given, f"Approve gate {wait.gate} as {given.by}?")
     # The code is the one that was just shown: a gate that closed and opened again in between is not meant.

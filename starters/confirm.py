@@ -12,6 +12,7 @@ from starters.deciding import must_agree, run_of, say, status_of
 from starters.exit_codes import ExitCode
 from starters.running import run_and_exit
 from starters.waits import pick
+from starters.wording import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     """Confirm."""
     run = await run_of(given)
     wait = pick(await status_of(run), ("operator task",), given.step)
-    print(f"{wait.title}\n  {wait.text}\n")
+    print(printable(f"{wait.title}\n  {wait.text}\n"))
     await must_agree(given, f"Was this done, {given.by}?")
     return await say(run, "confirm", step=wait.step, by=given.by, comment=given.comment)
 

@@ -18,7 +18,7 @@ from starters.connection import connected
 from starters.exit_codes import ExitCode
 from starters.running import Stopped, run_and_exit
 from starters.runs import no_worker, reason_of, workers
-from starters.wording import took
+from starters.wording import printable, took
 from workflows import names
 from workflows.messages import HealthRequest
 from workflows.status import HealthReport
@@ -55,7 +55,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     if not await workers(client, inventory.cluster):
         raise Stopped(ExitCode.NO_WORKER, no_worker(inventory.cluster))
     report = await _checked(client, HealthRequest(inventory=inventory, vacate=given.vacate))
-    print(report.model_dump_json(indent=2) if given.json else _text(report, everything=given.all))
+    print(report.model_dump_json(indent=2) if given.json else printable(_text(report, everything=given.all)))
     return ExitCode.OK if report.healthy else ExitCode.FAILED
 
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from starters.screens import decision_line, headline, running_line, running_steps, stage_line, wait_lines
+from starters.wording import printable
 from workflows.status import StageView, Status
 
 MOST_RUNNING = 10
@@ -26,22 +27,26 @@ class Picture:
     def __rich__(self) -> RenderableType:
         """Called by rich each time it refreshes."""
         now = datetime.now(UTC)
-        parts = [Text(self.trouble, style="bold red")] if self.trouble else []
+        parts = [_text(self.trouble, style="bold red")] if self.trouble else []
         if self.status is not None:
             parts += _parts(self.status, now)
         return Group(*parts) if parts else Text("Looking …", style="dim")
 
 
 def _parts(status: Status, now: datetime) -> list[Text]:
-    parts = [Text(headline(status), style="bold"), *(_stage(stage, now) for stage in status.stages)]
+    parts = [_text(headline(status), style="bold"), *(_stage(stage, now) for stage in status.stages)]
     running = running_steps(status)
-    parts += [Text(f"  ▶ {running_line(record, now)}", style="cyan") for record in running[:MOST_RUNNING]]
+    parts += [_text(f"  ▶ {running_line(record, now)}", style="cyan") for record in running[:MOST_RUNNING]]
     if len(running) > MOST_RUNNING:
         parts.append(Text(f"  … and {len(running) - MOST_RUNNING} more", style="cyan"))
     for wait in status.waits:
-        parts += [Text(line, style="yellow") for line in wait_lines(wait, status.cluster)]
-    parts += [Text(decision_line(said), style="dim") for said in status.decisions[-2:]]
-    return parts + [Text(note, style="magenta") for note in status.notes[-2:]]
+        parts += [_text(line, style="yellow") for line in wait_lines(wait, status.cluster)]
+    parts += [_text(decision_line(said), style="dim") for said in status.decisions[-2:]]
+    return parts + [_text(note, style="magenta") for note in status.notes[-2:]]
+
+
+def _text(text: str, style: str) -> Text:
+    return Text(printable(text), style=style)
 
 
 def _stage(stage: StageView, now: datetime) -> Text:

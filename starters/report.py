@@ -16,6 +16,7 @@ from starters.outcomes import exit_code
 from starters.report_text import report_text
 from starters.running import Stopped, run_and_exit
 from starters.runs import NoAnswer, Run
+from starters.wording import printable
 from workflows.status import RunReport
 
 
@@ -42,7 +43,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     """Print it."""
     cluster = options.cluster_of(given)
     report = await _report(Run(await connected(), cluster, given.run))
-    print(report.model_dump_json(indent=2) if given.json else report_text(report))
+    print(report.model_dump_json(indent=2) if given.json else printable(report_text(report)))
     return exit_code(report)
 
 

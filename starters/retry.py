@@ -12,6 +12,7 @@ from starters.deciding import must_agree, run_of, say, status_of
 from starters.exit_codes import ExitCode
 from starters.running import run_and_exit
 from starters.waits import pick
+from starters.wording import printable
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     run = await run_of(given)
     wait = pick(await status_of(run), ("problem",), given.step)
     if given.force:
-        print(f"{wait.title}\n  {wait.text}\n")
+        print(printable(f"{wait.title}\n  {wait.text}\n"))
         await must_agree(given, f"Use force, as {given.by}?")
     return await say(run, "retry", step=wait.step, by=given.by, force=given.force, reason=given.reason)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 from temporalio.service import RPCError, RPCStatusCode
 
 from starters.exit_codes import ExitCode
+from starters.wording import printable
 from workflows.connection import START_A_SERVER, BadProfile, ServerAway, ServerRefuses, shortened
 
 Work = Callable[[argparse.Namespace], Coroutine[Any, Any, ExitCode]]
@@ -34,6 +36,9 @@ def run_and_exit(parser: argparse.ArgumentParser, work: Work) -> NoReturn:
     The process ends without the interpreter's clean-up, in which the SDK can crash after all work succeeded
     (sdk-python#300): the exit code would be wrong every few times.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows question marks, and no exception
+            stream.reconfigure(errors="replace")
     code = run(parser, work)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(BrokenPipeError):  # whoever read the output has seen enough
@@ -53,7 +58,7 @@ def run(parser: argparse.ArgumentParser, work: Work, arguments: Sequence[str] | 
         return ExitCode.OK
     except (Stopped, BadProfile, ServerAway, ServerRefuses, RPCError) as trouble:
         code, text = _explained(trouble)
-        print(text, file=sys.stderr)
+        print(printable(text), file=sys.stderr)
         return code
 
 

@@ -33,6 +33,7 @@ from workflows.status import RunReport, Status
 
 ANSWER = timedelta(seconds=5)
 """For a worker to answer. A crashed one is waited for 2 s by the server before another is asked."""
+NOBODY_IN_SIGHT = timedelta(seconds=1.5)
 DECISION = timedelta(seconds=15)
 RECENT = timedelta(seconds=70)
 """A worker asks for work at least once a minute; the server lists it for five minutes after it is gone."""
@@ -107,9 +108,11 @@ class Run:
         return Plan.model_validate(found) if found is not None else None
 
     async def _query(self, query: str, kind: type[T]) -> T:
+        # The server waits for a worker until the time-out; without one in sight there is little to wait for.
+        within = ANSWER if await workers(self.client, self.cluster) else NOBODY_IN_SIGHT
         try:
-            async with asyncio.timeout(ANSWER.total_seconds() + 1):
-                answer: T = await self._handle.query(query, result_type=kind, rpc_timeout=ANSWER)
+            async with asyncio.timeout(within.total_seconds() + 1):
+                answer: T = await self._handle.query(query, result_type=kind, rpc_timeout=within)
         except TimeoutError:
             raise NoAnswer(self.no_worker()) from None
         except RPCError as error:

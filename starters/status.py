@@ -18,7 +18,7 @@ from starters.running import Stopped, run_and_exit
 from starters.runs import NoAnswer, Run
 from starters.screens import status_lines
 from starters.watching import watch
-from starters.wording import moment
+from starters.wording import moment, printable
 from workflows import names
 from workflows.status import Status
 
@@ -54,7 +54,8 @@ async def work(given: argparse.Namespace) -> ExitCode:
     if given.watch:
         return await watch(run, given.by)
     status = await _status(run)
-    print(status.model_dump_json(indent=2) if given.json else "\n".join(status_lines(status, datetime.now(UTC))))
+    lines = status_lines(status, datetime.now(UTC))
+    print(status.model_dump_json(indent=2) if given.json else printable("\n".join(lines)))
     return exit_code(status)
 
 

@@ -26,7 +26,7 @@ from starters.running import Stopped
 from starters.runs import NoAnswer, Run
 from starters.screens import status_lines, wait_lines
 from starters.waits import wish_of, words
-from starters.wording import clock
+from starters.wording import clock, printable
 from workflows.connection import shortened
 from workflows.status import Status, Wait
 
@@ -92,11 +92,11 @@ class Lines:
         """Print what has changed."""
         known = self.before.status if self.before else None
         if now.trouble and now.trouble != (self.before.trouble if self.before else ""):
-            print(f"{clock(now.at)}  {now.trouble}", flush=True)
+            print(printable(f"{clock(now.at)}  {now.trouble}"), flush=True)
         if now.status is not None:
             told = changes(known, now.status, now.at) if known else status_lines(now.status, now.at)
             for line in told:
-                print(f"{clock(now.at)}  {line}" if known else line, flush=True)
+                print(printable(f"{clock(now.at)}  {line}" if known else line), flush=True)
         self.before = now
 
 
@@ -138,9 +138,9 @@ async def watch(run: Run, by: str) -> ExitCode:
         print(f"\nNo longer watching. The run goes on: python -m starters.status --cluster {run.cluster} --watch")
         raise
     report = await run.result()
-    print("\n".join(["", *status_lines(report, datetime.now(UTC))]))
+    print(printable("\n".join(["", *status_lines(report, datetime.now(UTC))])))
     if report.next_steps:
-        print("\n".join(["", "To do", *(f"  - {step}" for step in report.next_steps)]))
+        print(printable("\n".join(["", "To do", *(f"  - {step}" for step in report.next_steps)])))
     print(f"\nThe report: python -m starters.report --cluster {run.cluster} --run {report.run_id}")
     return exit_code(report)
 
@@ -180,7 +180,7 @@ def _key(wait: Wait) -> tuple[str, datetime]:
 
 async def _ask(run: Run, by: str, wait: Wait, now: Look) -> Look:
     """Let the person decide here, unless it is decided elsewhere in the meantime."""
-    print("\n".join(["", *wait_lines(wait, run.cluster), ""]))
+    print(printable("\n".join(["", *wait_lines(wait, run.cluster), ""])))
     typing = asyncio.create_task(_decide(run, by, wait))
     try:
         while not typing.done():

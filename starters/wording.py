@@ -31,6 +31,11 @@ def took(duration: timedelta | None) -> str:
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
+def printable(text: str) -> str:
+    """Text of machines and people without what would steer a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
 def state_of(record: StepRecord) -> str:
     """Outcome of a step that is over, else where it is."""
     over = record.state is StepState.ENDED and record.outcome is not None

@@ -1,4 +1,4 @@
-"""Secrets that systemd hands to a service read 0440 there, by the mask of an access list; elsewhere that is too open."""
+"""Secrets that systemd hands to a service read 0440 there, by the mask of an access list; elsewhere it is too open."""
 
 from __future__ import annotations
 
