@@ -1,4 +1,4 @@
-"""What can go wrong between the worker and a system. Two kinds matter to whoever writes an activity:
+"""What can go wrong between the worker and a system. Two kinds matter to whoever writes an activity.
 
     SystemTrouble
     ├── Transient        the connection was lost, a time-out ran out, the system was busy: try again

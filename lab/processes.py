@@ -44,14 +44,19 @@ class Processes:
         return self.directory / f"{name}.log"
 
     async def start(
-        self, name: str, *argv: str, environment: Mapping[str, str], output: int | None = None
+        self,
+        name: str,
+        *argv: str,
+        environment: Mapping[str, str],
+        output: int | None = None,
+        keyboard: bool = False,
     ) -> asyncio.subprocess.Process:
-        """Start a process; its output goes to its log unless told otherwise."""
+        """Start a process; its output goes to its log unless told otherwise. With `keyboard` it may ask."""
         log = self.log(name).open("ab")
         self._logs.append(log)
         process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=None if keyboard else asyncio.subprocess.DEVNULL,
             stdout=log if output is None else output,
             stderr=log,
             env={**os.environ, **environment},
@@ -61,10 +66,16 @@ class Processes:
         return process
 
     async def python(
-        self, name: str, *argv: str, environment: Mapping[str, str], output: int | None = None
+        self,
+        name: str,
+        *argv: str,
+        environment: Mapping[str, str],
+        output: int | None = None,
+        keyboard: bool = False,
     ) -> asyncio.subprocess.Process:
         """Start a module of this installation."""
-        return await self.start(name, sys.executable, "-m", *argv, environment=environment, output=output)
+        command = (sys.executable, "-m", *argv)
+        return await self.start(name, *command, environment=environment, output=output, keyboard=keyboard)
 
     async def kill(self, name: str) -> int:
         """SIGKILL: what a power cut does to a process. Returns its process id."""
