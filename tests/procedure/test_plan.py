@@ -121,8 +121,11 @@ def test_nothing_is_touched_before_the_first_gate_and_nothing_moves_before_the_d
         before = ancestors(found, each.id)
         assert not each.mutates or "0-gate-before-start" in before
         assert each.stage not in (5, 6, 7, 9) or "4-drain-sessions" in before
+        assert each.stage != 3 or {s.id for s in found.steps if s.stage in (1, 2)} <= before
         assert not each.id.startswith("9-shut") or "9-gate-before-power-off" in before
         assert each.stage != 14 or "13-gate-functionality" in before
+    checked = {s.id for s in found.steps if s.stage in (8, 10, 11, 12, 13)} - {"13-gate-functionality"}
+    assert checked <= ancestors(found, "13-gate-functionality")
 
 
 def test_a_gate_that_is_switched_off_leaves_its_predecessors(inventory: Inventory) -> None:
