@@ -107,7 +107,8 @@ def _step(record: StepRecord) -> Lines:
     duration = f" in {took(record.duration)}" if record.duration else ""
     lines = [f"{began}  {record.title}: {state_of(record)}{duration}{tries}  [{record.id}]"]
     if record.decided_by or record.reason:
-        lines.append(f"            decided by {record.decided_by or 'nobody named'}: {record.reason or 'no reason'}")
+        words = f": {record.reason}" if record.reason else ""
+        lines.append(f"            decided by {record.decided_by or 'nobody named'}{words}")
     if record.problem is not None and (record.report is None or record.state is not StepState.ENDED or record.reason):
         lines.append(f"            problem: {record.problem.text}")
     if record.report is not None:

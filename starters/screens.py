@@ -65,7 +65,7 @@ def running_line(record: StepRecord, now: datetime) -> str:
 def wait_lines(wait: Wait, cluster: str) -> list[str]:
     """What waits, since when, and what to type."""
     lines = [f"✋ Waiting since {clock(wait.since)}: {wait.title} ({wait.kind})"]
-    lines += [f"   {line}" for line in wait.text.splitlines()]
+    lines += [f"   {line}" for line in text_lines(wait)]
     if wait.overdue:
         lines.append("   Its deadline has passed. The run holds: it goes on only when someone decides.")
     elif wait.deadline:
@@ -82,13 +82,15 @@ def decision_line(said: DecisionRecord) -> str:
 
 
 def question(wait: Wait, status: Status, plan: Plan | None) -> list[str]:
-    """What an approver must have seen: question, facts, plan."""
-    lines = [f"Gate {wait.gate}: {wait.title}", *(f"  {line}" for line in wait.text.splitlines())]
-    lines += _gate_lines(wait, plan)
-    lines += ["", "Facts", *(f"  {fact}" for fact in _facts(status))]
-    if plan is not None:
-        lines += ["", f"Plan {plan.digest}", *(f"  {line}" for line in plan_lines(plan))]
-    return lines
+    """What an approver must have seen: plan, facts, and last, above the prompt, the question."""
+    lines = [f"Plan {plan.digest}", *(f"  {line}" for line in plan_lines(plan)), ""] if plan else []
+    lines += ["Facts", *(f"  {fact}" for fact in _facts(status)), *_gate_lines(wait, plan)]
+    return [*lines, "", f"Gate {wait.gate}: {wait.title}", *(f"  {line}" for line in text_lines(wait))]
+
+
+def text_lines(wait: Wait) -> list[str]:
+    """What a wait says beyond its title."""
+    return wait.text.splitlines() if wait.text != wait.title else []
 
 
 def _gate_lines(wait: Wait, plan: Plan | None) -> list[str]:

@@ -133,11 +133,13 @@ async def watch(run: Run, by: str) -> ExitCode:
         The exit code that the outcome calls for.
     """
     try:
-        await _until_over(run, by)
+        last = await _until_over(run, by)
     except asyncio.CancelledError:
         print(f"\nNo longer watching. The run goes on: python -m starters.status --cluster {run.cluster} --watch")
         raise
     report = await run.result()
+    if last.status is not None and not has_person():
+        Lines(last).show(Look(datetime.now(UTC), report, over=True))
     print(printable("\n".join(["", *status_lines(report, datetime.now(UTC))])))
     if report.next_steps:
         print(printable("\n".join(["", "To do", *(f"  - {step}" for step in report.next_steps)])))
@@ -145,7 +147,7 @@ async def watch(run: Run, by: str) -> ExitCode:
     return exit_code(report)
 
 
-async def _until_over(run: Run, by: str) -> None:
+async def _until_over(run: Run, by: str) -> Look:
     person = has_person()
     passed: set[tuple[str, datetime]] = set()
     now: Look | None = None
@@ -156,6 +158,7 @@ async def _until_over(run: Run, by: str) -> None:
         if wait is not None:
             now = await _ask(run, by, wait, now)
             passed.add(_key(wait))
+    return now
 
 
 async def _show(

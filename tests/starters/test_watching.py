@@ -107,6 +107,7 @@ async def test_plain_lines_tell_each_change_and_the_outcome(worked: Shell) -> No
         await screen.shows("bob: approve before_start")
         await screen.shows(f"python -m starters.confirm --cluster {worked.cluster} --step 3-close-window-acd-tel1")
         assert (await worked.about("skip", "--reason", "no window there", "--by", "bob")).code == ExitCode.OK
+        await screen.shows("skip 3-close-window-acd-tel1")
         await screen.shows("ended: completed with skips")
         await screen.shows(f"python -m starters.report --cluster {worked.cluster} --run ")
         assert await screen.ends() == ExitCode.COMPLETED_WITH_SKIPS
