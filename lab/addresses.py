@@ -301,7 +301,8 @@ class _Derivation:
             page["port"] = self._net.port(page["port"], addresses)
             page["password"] = self._secret(page["password"])
             page["tls"] = self._tls(page["tls"])
-        haproxy["check_interval"] = max(_CHECK_FLOOR, self._shorter(haproxy["check_interval"]))
+        interval = haproxy["check_interval"]
+        haproxy["check_interval"] = min(interval, max(_CHECK_FLOOR, self._shorter(interval)))
         return haproxy
 
     def _monitoring(self) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
-OperationFault = Literal["refuse", "hang", "drop", "slow", "lie"]
-"""What can happen to one operation: it fails with an error; it never answers; the connection is cut in the middle;
-it takes `seconds` longer; it claims success and has no effect."""
+OperationFault = Literal["refuse", "hang", "drop", "lose", "slow", "lie"]
+"""What can happen to one operation: it fails with an error; it never answers; the connection is cut before it is
+carried out, or after, so that its answer is lost; it takes `seconds` longer; it claims success and has no effect."""
 
 StateFault = Literal[
     "unreachable",

@@ -254,13 +254,16 @@ class Lab:
         self.world.watch(_Waker(self._stations, addresses))
         self._write_known_hosts()
         await self._start_monitoring()
-        for follower in self._followers:
-            follower.begin()
-        await self.settled()
-        # The address follows its HAProxy, which has only now begun to run.
-        addresses.wake()
-        await addresses.settled()
-        await self._until_balancers_are_up()
+        # A HAProxy whose first checks meet closed ports would begin with servers that are down.
+        balancers = [station for station in self._stations.values() if station.balancer]
+        others = [follower for follower in self._followers if follower not in (*balancers, addresses)]
+        for group in (others, balancers, [addresses]):
+            for follower in group:
+                follower.begin()
+            for follower in group:
+                await follower.settled()
+        await asyncio.gather(*(station.all_checked() for station in self._balancers().values()))
+        await self.look()
         self._looking = asyncio.create_task(self._keep_looking())
         if callers:
             self._start_callers()
@@ -305,10 +308,6 @@ class Lab:
     def _balancers(self) -> Mapping[str, BalancerStation]:
         return {name: station.balancer for name, station in self._stations.items() if station.balancer}
 
-    async def _until_balancers_are_up(self) -> None:
-        """A normal state has every server up; HAProxy finds that with its first checks."""
-        await self.look()
-
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -348,12 +347,8 @@ class Lab:
         station = self._balancers()[machine]
         if not station.balancer.running:
             raise ConnectionRefusedError(f"no HAProxy on {machine}")
-        answers = []
-        for line in request.decode().splitlines():
-            for command in line.split(";"):
-                answers.append(await station.balancer.socket.command(command.strip()))
-                if command.strip().startswith(("set ", "disable ", "enable ", "shutdown ")):
-                    self.world.journal.write(machine, f"haproxy {command.strip()}")
+        commands = [command.strip() for line in request.decode().splitlines() for command in line.split(";")]
+        answers = [await station.balancer.socket.command(command) for command in commands if command]
         await station.look()
         return "".join(answers).encode()
 

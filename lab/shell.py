@@ -107,15 +107,17 @@ class Shell:
         if call.name in ("env", "sudo"):
             return await self._handlers[call.name](call)
         fault = self.world.faults.strikes(self.machine, call.text)
-        if fault is not None:
-            if fault.kind == "slow":
-                await self.world.sleep(fault.seconds)
-            else:
-                return await self._struck(fault.kind, call)
+        if fault is not None and fault.kind == "slow":
+            await self.world.sleep(fault.seconds)
+        elif fault is not None and fault.kind != "lose":
+            return await self._struck(fault.kind, call)
         handler = self._handlers.get(call.name)
         if handler is None:
             return self.unknown(call.text, f"{call.name}: command not found")
-        return await handler(call)
+        answer = await handler(call)
+        if fault is not None and fault.kind == "lose":
+            raise Dropped
+        return answer
 
     async def _struck(self, kind: str, call: Call) -> Answer:
         if kind == "hang":

@@ -193,7 +193,6 @@ class _Server(asyncssh.SSHServer):
     def __init__(self, server: SshServer) -> None:
         self._server = server
         self._connection: asyncssh.SSHServerConnection | None = None
-        self._user = ""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
@@ -207,7 +206,7 @@ class _Server(asyncssh.SSHServer):
         return _Session(self._server)
 
     async def begin_auth(self, username: str) -> bool:
-        self._user = username
+        del username
         await self._server.gate.passed()
         return True
 
@@ -215,6 +214,7 @@ class _Server(asyncssh.SSHServer):
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        admitted = self._server.admits(username, key)
-        self._server.logins += admitted
-        return admitted
+        return self._server.admits(username, key)
+
+    def auth_completed(self) -> None:
+        self._server.logins += 1

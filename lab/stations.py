@@ -34,6 +34,9 @@ from lab.world import World
 
 _LOG = logging.getLogger(__name__)
 
+# Between two looks at a HAProxy that has just started: it tells nobody when its first checks are done.
+_CHECKED_SECONDS = 0.05
+
 
 class Listening(Protocol):
     """Whatever can be started and stopped at once."""
@@ -280,6 +283,14 @@ class BalancerStation:
         except OSError:
             return
         self._world.balancer_seen(self._machine, read_view(self._inventory, text))
+
+    async def all_checked(self) -> None:
+        """Wait until a fresh HAProxy has checked every server once; until then they show `UP 1/2`."""
+        while self.balancer.running:
+            rows = csv.DictReader(io.StringIO((await self.balancer.socket.command("show stat")).removeprefix("# ")))
+            if not any(row.get("check_status") == "INI" for row in rows):
+                return
+            await asyncio.sleep(_CHECKED_SECONDS)
 
     def _logged(self, line: str) -> None:
         if "Server " in line:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from weakref import WeakSet
 
 from inventory.models import DaemonCommands
 from lab.machines import Service
@@ -31,10 +32,19 @@ class SimulatedWindows:
         self._world = world
         self._state = world.machines[machine]
         self._cut = cut
+        # Commands whose answer a fault loses.
+        self._losing: WeakSet[asyncio.Task[object]] = WeakSet()
 
     async def run(self, command: str, arguments: list[str], stdin: bytes) -> CommandResult:
         """Run a command to its end."""
         del stdin
+        result = await self._run(command, arguments)
+        if asyncio.current_task() in self._losing:
+            await self._cut()
+            await asyncio.get_running_loop().create_future()
+        return result
+
+    async def _run(self, command: str, arguments: list[str]) -> CommandResult:
         if command == "powershell" and arguments:
             return await self._powershell(arguments[0])
         words = [command, *arguments]
@@ -122,6 +132,9 @@ class SimulatedWindows:
             return ""
         if fault.kind == "slow":
             await self._world.sleep(fault.seconds)
+            return ""
+        if fault.kind == "lose" and (task := asyncio.current_task()):
+            self._losing.add(task)
             return ""
         if fault.kind == "drop":
             await self._cut()
