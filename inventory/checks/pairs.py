@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from inventory.checks.common import machine_names, machines_by_name, repeated, unknown
@@ -85,6 +86,16 @@ def resources_fit(inventory: Inventory) -> Iterator[Finding]:
             yield Finding((*base, pair.resources.index(pair.promotable)), wrong, "resources of the primary alone")
 
 
+def address_is_numeric(inventory: Inventory) -> Iterator[Finding]:
+    """The moving address is looked for among those a machine holds, and a machine holds numbers, not names."""
+    for key, _, pair in _pairs(inventory):
+        try:
+            ipaddress.ip_address(pair.address)
+        except ValueError:
+            wrong = f"{pair.address} is a host name; it is compared with the addresses that a machine holds"
+            yield Finding(("pairs", key, "address"), wrong, "an IPv4 or IPv6 address")
+
+
 CHECKS = (
     machines_fit,
     spans_both_sides,
@@ -92,4 +103,5 @@ CHECKS = (
     nobody_left_out,
     node_names,
     resources_fit,
+    address_is_numeric,
 )

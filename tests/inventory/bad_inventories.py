@@ -574,6 +574,14 @@ PAIRS = (
         says="at most 2 entries",
     ),
     one(
+        "a host name as the address that moves",
+        "    address: 10.77.0.100\n    expected_move",
+        "    address: files.example.com\n    expected_move",
+        path="pairs.storage.address",
+        line="address: files.example.com",
+        says="compared with the addresses that a machine holds",
+    ),
+    one(
         "the promotable clone among what runs on the primary alone",
         "resources: [fs_r0, vip]",
         "resources: [drbd_r0-clone, fs_r0, vip]",
