@@ -49,6 +49,17 @@ def fresh_view(inventory: Inventory) -> BalancerView:
     return tuple(_fresh_backend(inventory, backend) for backend in inventory.haproxy.backends)
 
 
+def admin_changes(before: BalancerView | None, after: BalancerView | None) -> list[tuple[str, Admin]]:
+    """Servers (`backend/server`) that somebody has set otherwise between two looks; a restart sets nothing."""
+    states = {(b.name, s.name): s.admin for b in before or () for s in b.servers}
+    return [
+        (f"{b.name}/{s.name}", s.admin)
+        for b in after or ()
+        for s in b.servers
+        if states.get((b.name, s.name), s.admin) != s.admin
+    ]
+
+
 def _fresh_backend(inventory: Inventory, backend: Backend) -> BackendView:
     database = backend.kind == "database"
     servers = tuple(

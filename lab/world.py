@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from inventory.models import APPLICATION_ROLES, Inventory, Pair, Role
-from lab.balancer_view import BalancerView, fresh_view
+from lab.balancer_view import BalancerView, admin_changes, fresh_view
 from lab.clock import Clock, Timer
 from lab.durations import Durations
 from lab.faults import Fault, Faults
@@ -432,9 +432,13 @@ class World:
 
     def balancer_seen(self, machine: str, view: BalancerView | None) -> None:
         """What the HAProxy of a load balancer says now; None: it does not run."""
-        if self.balancers.get(machine) != view:
-            self.balancers[machine] = view
-            self.changed(machine, "haproxy changed")
+        before = self.balancers.get(machine)
+        if before == view:
+            return
+        for name, admin in admin_changes(before, view):
+            self.journal.write(machine, f"haproxy {name} {admin}")
+        self.balancers[machine] = view
+        self.changed(machine, "haproxy changed")
 
     def active_balancer(self) -> str | None:
         """The load balancer that holds the address and runs HAProxy."""
