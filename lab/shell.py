@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from lab.world import World
@@ -81,10 +81,15 @@ class Shell:
         self.machine = machine
         self._user_is_root = user_is_root
         self._handlers: dict[str, Handler] = {"env": self._env, "sudo": self._sudo}
+        self._exact: dict[tuple[str, ...], Handler] = {}
 
     def knows(self, handlers: dict[str, Handler]) -> None:
         """Add commands."""
         self._handlers.update(handlers)
+
+    def knows_exactly(self, argv: Sequence[str], handler: Handler) -> None:
+        """Add a site's own command, with exactly these words."""
+        self._exact[tuple(argv)] = handler
 
     async def run(self, line: str, stdin: Stdin) -> Answer:
         """Run a command line.
@@ -111,7 +116,7 @@ class Shell:
             await self.world.sleep(fault.seconds)
         elif fault is not None and fault.kind != "lose":
             return await self._struck(fault.kind, call)
-        handler = self._handlers.get(call.name)
+        handler = self._exact.get(tuple(call.argv)) or self._handlers.get(call.name)
         if handler is None:
             return self.unknown(call.text, f"{call.name}: command not found")
         answer = await handler(call)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+from inventory.models import CommandProbe, Role
 from lab.shell import Answer, Call, Handler, Shell, needs_root
 
 RuntimeSocket = Callable[[str, bytes], Awaitable[bytes]]
@@ -34,6 +35,44 @@ def common_handlers(shell: Shell) -> dict[str, Handler]:
         return Answer(stdout=" ".join(call.args) + "\n")
 
     return {"true": true, "false": false, "id": identity, "hostname": hostname, "echo": echo}
+
+
+class SiteCommands:
+    """What the inventory itself names: AcdGroupDistribute's commands, and those of probes, which succeed."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._world = shell.world
+        self._machine = shell.machine
+        commands = shell.world.inventory.daemon.commands
+        if commands and shell.world.machines[shell.machine].machine.role == Role.TELEPHONY:
+            shell.knows_exactly(commands.status, self._status)
+            shell.knows_exactly(commands.start, self._start)
+            shell.knows_exactly(commands.stop, self._stop)
+        for probe in shell.world.inventory.probes:
+            if isinstance(probe, CommandProbe) and probe.machine == shell.machine:
+                shell.knows_exactly(probe.command, self._succeed)
+
+    async def _status(self, _: Call) -> Answer:
+        commands = self._world.inventory.daemon.commands
+        running = self._world.machines[self._machine].daemon in ("running", "stopping")
+        word = commands.running if commands and running else "not there"
+        return Answer(stdout=f"{word}\n")
+
+    async def _start(self, _: Call) -> Answer:
+        self._world.start_daemon(self._machine)
+        return await self._settled()
+
+    async def _stop(self, _: Call) -> Answer:
+        self._world.stop_daemon(self._machine)
+        return await self._settled()
+
+    async def _settled(self) -> Answer:
+        state = self._world.machines[self._machine]
+        await self._world.until(lambda: state.daemon not in ("starting", "stopping"))
+        return Answer()
+
+    async def _succeed(self, _: Call) -> Answer:
+        return Answer()
 
 
 class UptimeCommand:

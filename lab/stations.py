@@ -6,6 +6,8 @@ import asyncio
 import csv
 import io
 import logging
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
@@ -23,7 +25,7 @@ from lab.database_world import FIRST_CLIENT_THREAD, SimulatedDatabase
 from lab.hypervisor import Hypervisor
 from lab.listening import Endpoint, Gate
 from lab.shell import Shell
-from lab.shell_common import SocatCommand, UptimeCommand, common_handlers
+from lab.shell_common import SiteCommands, SocatCommand, UptimeCommand, common_handlers
 from lab.shell_files import FileCommands
 from lab.shell_pairs import PairCommands
 from lab.shell_services import ServiceCommands
@@ -259,6 +261,7 @@ class BalancerStation:
         self._inventory = site.inventory
         self._machine = machine.name
         self.balancer = Balancer(_balancer_config(site, machine, authority))
+        self._hangs = False
         self._looking: set[asyncio.Task[None]] = set()
         # HAProxy logs each change of a server's state: it need not be asked again and again.
         self.balancer.log = _Log(self._logged)
@@ -266,23 +269,31 @@ class BalancerStation:
     async def follow(self) -> None:
         """Run it while its service runs."""
         state = self._world.machines[self._machine]
+        self._hang(hangs=self._world.faults.holds("hangs", self._machine))
         wanted = state.running(self._inventory.haproxy.service)
         if wanted and not self.balancer.running:
             await self.balancer.start()
             await self.look()
         elif not wanted and self.balancer.running:
+            self._hang(hangs=False)
             await (self.balancer.kill() if state.power == "off" else self.balancer.stop())
             self._world.balancer_seen(self._machine, None)
 
     async def look(self) -> None:
         """Read every server's state and tell the world."""
-        if not self.balancer.running:
+        if not self.balancer.running or self._hangs:
             return
         try:
             text = await self.balancer.socket.command("show stat")
         except OSError:
             return
         self._world.balancer_seen(self._machine, read_view(self._inventory, text))
+
+    def _hang(self, *, hangs: bool) -> None:
+        """A process that hangs is one that the kernel doesn't let run."""
+        if hangs != self._hangs and self.balancer.pid is not None:
+            os.kill(self.balancer.pid, signal.SIGSTOP if hangs else signal.SIGCONT)
+            self._hangs = hangs
 
     async def all_checked(self) -> None:
         """Wait until a fresh HAProxy has checked every server once; until then they show `UP 1/2`."""
@@ -300,6 +311,7 @@ class BalancerStation:
 
     async def close(self) -> None:
         """End it."""
+        self._hang(hangs=False)
         await self.balancer.close()
 
 
@@ -414,6 +426,7 @@ def linux_shell(world: World, site: Site, machine: Machine, connection: SshConne
     shell.knows(ServiceCommands(shell).handlers())
     shell.knows(pairs.handlers())
     shell.knows(FileCommands(shell, pairs).handlers())
+    SiteCommands(shell)
     socket = site.inventory.haproxy.socket
     if machine.name in world.balancers and socket and site.runtime_socket:
         shell.knows(SocatCommand(shell, socket.path, site.runtime_socket).handlers())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable
 from weakref import WeakSet
 
-from inventory.models import DaemonCommands
+from inventory.models import CommandProbe, DaemonCommands
 from lab.machines import Service
 from lab.world import World
 from lab.wsman import CommandResult, clixml_error
@@ -52,6 +52,9 @@ class SimulatedWindows:
         for name in ("status", "start", "stop"):
             if commands and _same(words, getattr(commands, name)):
                 return await self._daemon(name, commands)
+        for probe in self._world.inventory.probes:
+            if isinstance(probe, CommandProbe) and probe.machine == self._state.name and _same(words, probe.command):
+                return CommandResult()
         if re.fullmatch(r"shutdown(\.exe)?", command, re.IGNORECASE) and {"/s", "-s"} & {w.lower() for w in arguments}:
             return await self._shutdown()
         return self._unknown(" ".join(words), 9009)
