@@ -31,7 +31,11 @@ class RunOn(Value):
 
 
 class WindowsServiceAction(Value):
-    """Stop or start a Windows service, found by key name or display name."""
+    """Stop or start a Windows service, found by key name or display name.
+
+    sc.exe takes the key name only. Where the inventory gives the display name, the key name is looked up on the machine
+    just before; the evidence of the step names it.
+    """
 
     kind: Literal["windows_service"] = "windows_service"
     machine: str
@@ -41,7 +45,7 @@ class WindowsServiceAction(Value):
     @property
     def text(self) -> str:
         """As a person would type it."""
-        return f"winrm {self.machine} {self.action.capitalize()}-Service '{self.service}'"
+        return f"winrm {self.machine} sc.exe {self.action} {shlex.quote(self.service)}"
 
 
 class WindowsCommand(Value):

@@ -8,7 +8,7 @@ from typing import Literal
 from inventory.models import Inventory, Role
 from procedure.commands.base import Command
 from procedure.facts import Facts
-from procedure.instructions import Instruction, WindowsCommand
+from procedure.instructions import Instruction, RunOn, WindowsCommand
 from procedure.invariants import daemon_nowhere_else, not_seen
 from procedure.situation import Situation
 from procedure.subjects import DaemonOn, PowerOf, Subject
@@ -42,7 +42,7 @@ class StopDaemon(Command):
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """The inventory's command."""
         commands = situation.inventory.daemon.commands
-        return (WindowsCommand(machine=self.machine, argv=commands.stop),) if commands else ()
+        return (_sent(situation.inventory, self.machine, commands.stop),) if commands else ()
 
     def compensation(self) -> Command | None:
         """Start it again."""
@@ -91,7 +91,7 @@ class StartDaemon(Command):
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """The inventory's command."""
         commands = situation.inventory.daemon.commands
-        return (WindowsCommand(machine=self.machine, argv=commands.start),) if commands else ()
+        return (_sent(situation.inventory, self.machine, commands.start),) if commands else ()
 
     def compensation(self) -> Command | None:
         """Stop it again."""
@@ -104,6 +104,13 @@ class StartDaemon(Command):
     def expected(self, inventory: Inventory) -> timedelta:
         """As the inventory says."""
         return inventory.daemon.expected
+
+
+def _sent(inventory: Inventory, machine: str, argv: tuple[str, ...]) -> Instruction:
+    """The site's own command, as it stands in the inventory: like `status` without sudo, unless it says so itself."""
+    if inventory.machine(machine).os == "windows":
+        return WindowsCommand(machine=machine, argv=argv)
+    return RunOn(machine=machine, argv=argv, sudo=False)
 
 
 def _is(machine: str, state: Literal["running", "stopped"], facts: Facts) -> Verdict:

@@ -17,9 +17,12 @@ from procedure.commands import (
     ShutDownMachine,
     SilenceMonitoring,
     StartComponent,
+    StartDaemon,
     StopComponent,
+    StopDaemon,
     TakeBackup,
 )
+from procedure.commands.base import Command
 from procedure.facts import BackupFact, ComponentFact, Facts, PowerFact, Session, SessionsFact, Silence, SilencesFact
 from procedure.instructions import RunOn
 from procedure.situation import Situation
@@ -34,9 +37,7 @@ BACKUP = TakeBackup(machine="acd-dbm1", path="/srv/backup/x.sql")
 PAPER = Facts()
 
 
-def texts(
-    command: StopComponent | MovePair | ShutDownMachine | CutPower | TakeBackup, situation: Situation
-) -> list[str]:
+def texts(command: Command, situation: Situation) -> list[str]:
     return [instruction.text for instruction in command.instructions(situation, PAPER)]
 
 
@@ -300,6 +301,23 @@ def test_order_within_a_machine_is_a_condition_both_ways(inventory: Inventory) -
     assert all(v.allows for v in stop.conditions(situation, cluster.facts(stop.observes(situation))))
     cluster.running -= {("acd-jb1", "Wildfly")}
     assert not all(v.allows for v in start.conditions(situation, cluster.facts(start.observes(situation))))
+
+
+def test_a_windows_service_is_controlled_by_what_the_plan_shows(situation: Situation) -> None:
+    stop = StopComponent(machine="acd-tel1", component="Platform UDP Listener")
+    start = StartComponent(machine="acd-tel2", component="8-Server")
+
+    assert texts(stop, situation) == ["winrm acd-tel1 sc.exe stop 'jtel Platform UDP Listener'"]
+    assert texts(start, situation) == ["winrm acd-tel2 sc.exe start robot5"]
+
+
+def test_the_daemon_is_moved_where_its_machine_is_reached(inventory: Inventory) -> None:
+    linux = tuple(m.model_copy(update={"os": "linux"}) if m.name == "acd-tel2" else m for m in inventory.machines)
+    situation = Situation(inventory.model_copy(update={"machines": linux}), "vm-host-1")
+
+    script = r"'C:\failover\AcdGroupDistribute.cmd'"
+    assert texts(StopDaemon(machine="acd-tel1"), situation) == [f"winrm acd-tel1 {script} stop"]
+    assert texts(StartDaemon(machine="acd-tel2"), situation) == [f"ssh acd-tel2 {script} start"]
 
 
 # --- backup and monitoring --------------------------------------------------------------------------------------------
