@@ -16,6 +16,7 @@ from inventory.models import APPLICATION_ROLES, Inventory, Pair, Role
 from lab.balancer_view import BalancerView, admin_changes, fresh_view
 from lab.clock import Clock, Timer
 from lab.durations import Durations
+from lab.fault_effects import begins, ends
 from lab.faults import Fault, Faults
 from lab.journal import Journal
 from lab.machines import MachineState, Service, ServiceStatus, machine_state
@@ -481,42 +482,18 @@ class World:
     # --- faults ------------------------------------------------------------------------------------------------------
 
     def _fault_changed(self, fault: Fault, is_set: bool) -> None:
-        machines = [m for m in self.machines if fault.machine in (m, "*")]
-        for machine in machines:
-            if is_set:
-                self._fault_begins(fault, machine)
-            else:
-                self._fault_ends(fault, machine)
+        for machine in [name for name in self.machines if fault.machine in (name, "*")]:
+            (begins if is_set else ends)(self, fault, machine)
         self.changed(fault.machine, f"fault {fault.kind} {'set' if is_set else 'cleared'}")
 
-    def _fault_begins(self, fault: Fault, machine: str) -> None:
-        pair = self.pair_on(machine)
-        if fault.kind == "drbd_standalone" and pair and pair.drbd:
-            pair.drbd.disconnect()
-        elif fault.kind == "replication_stopped" and machine in self.replication.nodes:
-            message = "Error 'Duplicate entry '1' for key 'PRIMARY'' on query. Default database: 'acd'."
-            self.replication.stop_channel(machine, (1062, message))
-        elif fault.kind == "replication_held" and machine in self.replication.nodes:
-            for channel in self.replication.channels_of(machine):
-                self.replication.advance()
-                channel.held = True
+    def resume_shutdown(self, machine: str) -> None:
+        """A shutdown that a fault held up goes on."""
+        state = self.machines[machine]
+        if state.shutdown_asked and state.on:
+            self._go_down(state)
 
-    def _fault_ends(self, fault: Fault, machine: str) -> None:
-        pair = self.pair_on(machine)
-        if fault.kind == "drbd_standalone" and pair and pair.drbd:
-            pair.drbd.repair()
-        elif fault.kind == "pair_stuck" and pair:
-            pair.cleanup()
-        elif fault.kind in ("replication_stopped", "replication_held") and machine in self.replication.nodes:
-            self.replication.start_channel(machine)
-        elif fault.kind == "session_stuck":
-            self.sessions.release()
-        elif fault.kind == "service_stuck":
-            self._release_services(machine)
-        elif fault.kind == "shutdown_stuck" and self.machines[machine].shutdown_asked and self.machines[machine].on:
-            self._go_down(self.machines[machine])
-
-    def _release_services(self, machine: str) -> None:
+    def resume_stops(self, machine: str) -> None:
+        """Services that a fault kept in stopping stop."""
         for service in self.machines[machine].services.values():
             if service.status == "stopping" and (machine, service.name) not in self._timers:
                 self._stops_later(machine, service)

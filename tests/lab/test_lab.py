@@ -238,6 +238,22 @@ async def test_faults_of_whole_machines(lab: Lab, hands: Hands) -> None:
         assert seen[-1] == "", kind
 
 
+async def test_a_machine_that_hangs_answers_nothing(lab: Lab) -> None:
+    inventory = load(lab.inventory_path)
+    soon = {"connect": timedelta(seconds=1), "command": timedelta(seconds=1)}
+    impatient = inventory.model_copy(update={"timings": inventory.timings.model_copy(update=soon)})
+    hands = all_hands(impatient)
+    subjects = (BalancerOn(machine="acd-lb2"), ClusterOn(machine="acd-lb2"), ReplicationOn(machine="acd-dbs2"))
+    faults = [lab.fault(machine, "hangs") for machine in ("acd-lb2", "acd-dbs2")]
+    await lab.settled()
+    assert {o.trouble for o in await hands.observe_all(subjects)} == {"transient"}
+    lab.clear_faults(*faults)
+    await lab.settled()
+    await hands.observe_all(subjects)
+    assert {o.trouble for o in await hands.observe_all(subjects)} == {""}
+    await hands.close()
+
+
 async def test_a_wrong_windows_password(lab: Lab, hands: Hands) -> None:
     subject = DaemonOn(machine="acd-tel1")
     lab.fault("acd-tel1", "wrong_password")
