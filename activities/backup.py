@@ -58,11 +58,16 @@ class Backups:
         source = f"ssh {subject.machine}: stat, tail, sha256sum of {subject.path}"
         file = await self._file(subject.machine, subject.path)
         if file is None:
-            part = await self._file(subject.machine, f"{subject.path}.part")
-            return BackupFact(exists=part is not None, bytes=part.size if part else 0), source
+            return await self._unfinished(subject), source
         if not await self._is_complete(file):
             return BackupFact(exists=True, bytes=file.size), source
         return BackupFact(exists=True, complete=True, bytes=file.size, sha256=await self._digest(file)), source
+
+    async def _unfinished(self, subject: BackupAt) -> BackupFact:
+        part = await self._file(subject.machine, f"{subject.path}.part")
+        if part is None:
+            return BackupFact(exists=False)
+        return BackupFact(exists=True, unfinished=True, bytes=part.size)
 
     async def _file(self, machine: str, path: str) -> _File | None:
         completed = await self._ssh.run(machine, ["stat", "--format=%F:%s:%Y", "--", path], sudo=True)

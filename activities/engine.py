@@ -180,7 +180,7 @@ class Engine:
     # --- verify -------------------------------------------------------------------------------------------------------
 
     async def _verify(self, sight: _Sight, verdicts: tuple[Verdict, ...]) -> StepReport:
-        """Look until the wanted state is there, or the deadline."""
+        """Look until the wanted state is there, can't come any more, or the deadline."""
         poll = self.situation.inventory.timings.poll.total_seconds()
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.command.deadline(self.situation.inventory).total_seconds()
@@ -189,12 +189,16 @@ class Engine:
         while not sight.holds and sight.wanted.answer is not Answer.NOT_APPLICABLE:
             last_known = sight.wanted if sight.wanted.answer is Answer.FAIL else last_known
             refusals = refusals + 1 if sight.permanent and sight.wanted.answer is Answer.UNKNOWN else 0
-            if clock() >= deadline or refusals > PATIENT_POLLS:
+            if clock() >= deadline or refusals > PATIENT_POLLS or self._in_vain(sight):
                 raise self._not_seen(sight, verdicts, last_known)
             self._tell(f"waiting: {sight.wanted.reason or sight.wanted.condition}", acted=bool(self._evidence))
             await asyncio.sleep(min(poll, max(deadline - clock(), 0)))
             sight = await self._observe()
         return self._report(self._outcome_of(sight), sight, verdicts)
+
+    def _in_vain(self, sight: _Sight) -> bool:
+        """It was acted, and what is there now will not change by waiting: a dump that ended short, say."""
+        return bool(self._evidence) and sight.wanted.answer is Answer.FAIL and sight.wanted.settled
 
     def _outcome_of(self, sight: _Sight) -> Outcome:
         if sight.wanted.answer is Answer.NOT_APPLICABLE and not self._evidence:
@@ -202,7 +206,7 @@ class Engine:
         return Outcome.DONE
 
     def _not_seen(self, sight: _Sight, verdicts: tuple[Verdict, ...], last_known: Verdict | None) -> StepStopped:
-        """The deadline is over: *failed* if the state was seen and is another, else *unknown*."""
+        """It did not come: *failed* if the state was seen and is another, else *unknown*."""
         if sight.wanted.answer is Answer.FAIL:
             return self._stopped("failed", sight, (sight.wanted,), verdicts)
         wanted = sight.wanted

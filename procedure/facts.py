@@ -232,6 +232,8 @@ class BackupFact(Value):
     exists: bool
     complete: bool = False
     """Its last line says that the dump was completed."""
+    unfinished: bool = False
+    """Only what is written beside its place is there: it is being made, or its making ended early."""
     bytes: int = 0
     sha256: str = ""
 

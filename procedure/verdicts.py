@@ -30,6 +30,8 @@ class Verdict(Value):
     """What to do about it; empty for pass."""
     invariant: int | None = None
     """Number of the invariant (the procedure, section 6) it guards."""
+    settled: bool = False
+    """Waiting will not change it: a wanted state that is settled otherwise fails at once after the command was sent."""
 
     @property
     def allows(self) -> bool:
@@ -52,9 +54,18 @@ def warned(condition: str, reason: str, next_step: str = "") -> Verdict:
     return Verdict(condition=condition, answer=Answer.WARN, reason=reason, next_step=next_step)
 
 
-def failed(condition: str, reason: str, next_step: str = "", *, invariant: int | None = None) -> Verdict:
-    """It does not hold."""
-    return Verdict(condition=condition, answer=Answer.FAIL, reason=reason, next_step=next_step, invariant=invariant)
+def failed(
+    condition: str, reason: str, next_step: str = "", *, invariant: int | None = None, settled: bool = False
+) -> Verdict:
+    """It does not hold; settled: nor will it by waiting."""
+    return Verdict(
+        condition=condition,
+        answer=Answer.FAIL,
+        reason=reason,
+        next_step=next_step,
+        invariant=invariant,
+        settled=settled,
+    )
 
 
 def not_applicable(condition: str, reason: str, *, invariant: int | None = None) -> Verdict:

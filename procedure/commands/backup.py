@@ -46,20 +46,22 @@ class TakeBackup(Command):
         return (BackupAt(machine=self.machine, path=self.path),)
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
-        """A whole dump, no shorter than the inventory says."""
+        """A whole dump, no shorter than the inventory says. Only one that is being made can still become so."""
         condition = f"a whole database backup is at {self.machine}:{self.path}"
         subject = BackupAt(machine=self.machine, path=self.path)
         fact = facts.fact(subject, BackupFact)
         if fact is None:
             return not_seen(condition, [subject], facts)
         step = f"Look at the free space and the rights in {situation.inventory.backup.directory}; then retry."
+        if fact.unfinished:
+            return failed(condition, f"it is not finished, {fact.bytes} bytes so far", step)
         if not fact.exists:
-            return failed(condition, "it is not there", step)
+            return failed(condition, "it is not there", step, settled=True)
         if not fact.complete:
-            return failed(condition, f"{fact.bytes} bytes, but its end says nothing of completion", step)
+            return failed(condition, f"{fact.bytes} bytes, but its end says nothing of completion", step, settled=True)
         least = situation.inventory.backup.minimum_bytes
         if fact.bytes < least:
-            return failed(condition, f"{fact.bytes} bytes are fewer than the {least} expected", step)
+            return failed(condition, f"{fact.bytes} bytes are fewer than the {least} expected", step, settled=True)
         return passed(condition, f"{fact.bytes} bytes, SHA-256 {fact.sha256}")
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:

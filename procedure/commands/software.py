@@ -139,7 +139,9 @@ def _is(machine: str, component: str, states: tuple[str, ...], facts: Facts) -> 
         return not_applicable(condition, "only a person can see and control it")
     if fact.state in states:
         return passed(condition, seen)
-    return failed(condition, seen, f"Look at the logs of {component} on {machine}; then retry.")
+    # `failed` is not settled: systemd may start it again by itself (Restart=).
+    settled = fact.state == "missing"
+    return failed(condition, seen, f"Look at the logs of {component} on {machine}; then retry.", settled=settled)
 
 
 def _service_action(

@@ -21,7 +21,7 @@ from tests.activities.cluster import reference
 MACHINE, COMPONENT = "acd-jb1", "Wildfly"
 SUBJECT = ComponentOn(machine=MACHINE, component=COMPONENT)
 
-State = Literal["running", "stopped", "stopping", "missing"]
+State = Literal["running", "stopped", "stopping", "failed", "missing"]
 Look = SystemTrouble | State | None
 """What happens at a look: trouble, a passing state, or (None) the state as it is."""
 
@@ -62,7 +62,9 @@ class StopIt(Command):
             return unknown(condition, facts.why_unknown(SUBJECT))
         if fact.state == "missing":
             return not_applicable(condition, "no such service")
-        return passed(condition, "stopped") if fact.state == "stopped" else failed(condition, fact.state)
+        if fact.state == "stopped":
+            return passed(condition, "stopped")
+        return failed(condition, fact.state, settled=fact.state == "failed")
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
         condition, asked = "nobody needs it", f"asked: {self.allowed}"

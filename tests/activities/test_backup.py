@@ -61,7 +61,7 @@ async def test_a_dump_that_does_not_say_so_is_not_whole(backups: Backups, ssh_se
 
 async def test_a_dump_that_is_being_made(backups: Backups, ssh_server: SshServer) -> None:
     ssh_server.answer = answering({STAT: MISSING, STAT_PART: (0, "regular file:77:1790000000\n", "")})
-    assert await _seen(backups) == BackupFact(exists=True, bytes=77)
+    assert await _seen(backups) == BackupFact(exists=True, unfinished=True, bytes=77)
 
 
 async def test_an_empty_file_is_no_dump(backups: Backups, ssh_server: SshServer) -> None:

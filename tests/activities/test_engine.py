@@ -232,6 +232,25 @@ async def test_verify_only_never_acts() -> None:
     assert world.sent == []
 
 
+async def test_what_waiting_can_not_change_fails_at_once_but_only_after_it_acted() -> None:
+    patient = StopIt(patience=timedelta(hours=1))
+    world = SmallWorld("failed")
+    assert (await carried_out(patient, world)).outcome is Outcome.DONE, "before it acts it is not in vain"
+
+    world = SmallWorld()
+    world.looks, world.on_act = [None, "stopping", "failed"], nothing
+    async with asyncio.timeout(5):
+        problem, retry = await problem_of(patient, world)
+    assert (problem.kind, retry, problem.seen) == ("failed", False, "failed")
+    assert len(world.sent) == 1
+
+
+async def test_who_only_waits_goes_on_waiting_for_a_person() -> None:
+    world = SmallWorld("failed")
+    world.looks = ["failed", "failed", "stopped"]
+    assert (await carried_out(AwaitIt(patience=LONG), world)).outcome is Outcome.DONE
+
+
 async def test_the_first_look_after_acting_is_immediate() -> None:
     inventory = SITUATION.inventory
     slow = inventory.model_copy(update={"timings": inventory.timings.model_copy(update={"poll": timedelta(hours=1)})})

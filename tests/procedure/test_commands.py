@@ -269,6 +269,15 @@ def test_states_of_a_service(word: str, stop: Answer, start: Answer, situation: 
     assert StartComponent(machine="acd-jb1", component="Wildfly").wanted(situation, found).answer is start
 
 
+@pytest.mark.parametrize(("word", "settled"), [("missing", True), ("failed", False), ("starting", False)])
+def test_only_a_service_that_is_missing_will_never_run(
+    word: str, settled: bool, situation: Situation, facts: Facts
+) -> None:
+    verdict = StartComponent(machine="acd-jb1", component="Wildfly").wanted(situation, state(facts, word))
+
+    assert verdict.settled is settled, "systemd may start again what has failed"
+
+
 def test_a_missing_service_is_refused_before_anything_is_sent(situation: Situation, facts: Facts) -> None:
     verdicts = StopComponent(machine="acd-jb1", component="Wildfly").conditions(situation, state(facts, "missing"))
 
@@ -324,20 +333,24 @@ def test_the_daemon_is_moved_where_its_machine_is_reached(inventory: Inventory) 
 
 
 @pytest.mark.parametrize(
-    ("fact", "answer"),
+    ("fact", "answer", "settled"),
     [
-        (BackupFact(exists=True, complete=True, bytes=5000, sha256="a"), Answer.PASS),
-        (BackupFact(exists=True, complete=True, bytes=10), Answer.FAIL),
-        (BackupFact(exists=True, complete=False, bytes=5000), Answer.FAIL),
-        (BackupFact(exists=False), Answer.FAIL),
-        (None, Answer.UNKNOWN),
+        (BackupFact(exists=True, complete=True, bytes=5000, sha256="a"), Answer.PASS, False),
+        (BackupFact(exists=True, complete=True, bytes=10), Answer.FAIL, True),
+        (BackupFact(exists=True, complete=False, bytes=5000), Answer.FAIL, True),
+        (BackupFact(exists=True, unfinished=True, bytes=5000), Answer.FAIL, False),
+        (BackupFact(exists=False), Answer.FAIL, True),
+        (None, Answer.UNKNOWN, False),
     ],
 )
-def test_only_a_whole_backup_counts(fact: BackupFact | None, answer: Answer, situation: Situation) -> None:
+def test_only_a_whole_backup_counts(
+    fact: BackupFact | None, answer: Answer, settled: bool, situation: Situation
+) -> None:
     subject = BackupAt(machine="acd-dbm1", path="/srv/backup/x.sql")
     facts = unseen(PAPER, subject) if fact is None else seen(PAPER, subject, fact)
 
-    assert BACKUP.wanted(situation, facts).answer is answer
+    verdict = BACKUP.wanted(situation, facts)
+    assert (verdict.answer, verdict.settled) == (answer, settled)
 
 
 def test_a_dump_takes_its_place_only_when_it_is_whole(situation: Situation) -> None:
