@@ -122,6 +122,7 @@ class Station(Follower):
         ]
         self._key_changed = False
         self._refuses = False
+        self._one_at_a_time = asyncio.Lock()
 
     def _management(self, site: Site, machine: Machine, authority: CertificateAuthority) -> SshServer | WinRmServer:
         connection = site.inventory.connections[machine.connection]
@@ -142,11 +143,17 @@ class Station(Follower):
 
     async def cut(self) -> None:
         """Drop all management connections; new ones are accepted."""
-        await self.management.stop()
+        async with self._one_at_a_time:
+            await self.management.stop()
         self.wake()
 
     async def follow(self) -> None:
         """Start and stop what should be started and stopped now."""
+        # A server that is still stopping must not be started: `cut` comes from one of its own commands.
+        async with self._one_at_a_time:
+            await self._follow_all()
+
+    async def _follow_all(self) -> None:
         await self._follow_faults()
         on = self._state.power in ("on", "stopping")
         reachable = on and not self._holds("unreachable")

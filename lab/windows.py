@@ -24,6 +24,13 @@ _NAMED = re.compile(rf"(?:\$\w+\s*=\s*|-(?:Display)?Name\s+|(?:Display)?Name\s*=
 _ACTION = re.compile(r"\b(?:sc(?:\.exe)?\s+(start|stop)\b|(Start|Stop)-Service\b)", re.IGNORECASE)
 _FINDS = re.compile(r"Get-Service|Win32_Service", re.IGNORECASE)
 
+# What a command leaves whose connection is cut: nobody hears it.
+_UNHEARD = CommandResult(exit_code=1)
+
+
+class _DroppedError(Exception):
+    """A fault: the connections are cut before anything is carried out."""
+
 
 class SimulatedWindows:
     """What runs the commands that come over WinRM. `cut` drops all connections of the machine."""
@@ -38,10 +45,13 @@ class SimulatedWindows:
     async def run(self, command: str, arguments: list[str], stdin: bytes) -> CommandResult:
         """Run a command to its end."""
         del stdin
-        result = await self._run(command, arguments)
+        try:
+            result = await self._run(command, arguments)
+        except _DroppedError:
+            await self._cut()
+            return _UNHEARD
         if asyncio.current_task() in self._losing:
             await self._cut()
-            await asyncio.get_running_loop().create_future()
         return result
 
     async def _run(self, command: str, arguments: list[str]) -> CommandResult:
@@ -140,8 +150,8 @@ class SimulatedWindows:
             self._losing.add(task)
             return ""
         if fault.kind == "drop":
-            await self._cut()
-        if fault.kind in ("drop", "hang"):
+            raise _DroppedError
+        if fault.kind == "hang":
             await asyncio.get_running_loop().create_future()
         self._world.journal.write(self._state.name, operation, f"fault: {fault.kind}")
         return fault.kind

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from activities.all_hands import all_hands
+from activities.errors import Transient
 from activities.hands import Hands
 from activities.ssh import Ssh
 from inventory.loading import load
@@ -252,6 +253,20 @@ async def test_a_machine_that_hangs_answers_nothing(lab: Lab) -> None:
     await hands.observe_all(subjects)
     assert {o.trouble for o in await hands.observe_all(subjects)} == {""}
     await hands.close()
+
+
+async def test_windows_connections_are_cut_before_or_after_the_work(lab: Lab, hands: Hands) -> None:
+    service = lab.world.machines["acd-tel1"].services["robot5"]
+    stop = WindowsServiceAction(machine="acd-tel1", service="robot5", action="stop")
+    lab.fault("acd-tel1", "drop", "Stop-Service *", times=1)
+    with pytest.raises(Transient):
+        await hands.act(stop)
+    assert lab.journal.count("acd-tel1", "stop robot5") == 0
+    lab.fault("acd-tel1", "lose", "Stop-Service *", times=1)
+    with pytest.raises(Transient):
+        await hands.act(stop)
+    await lab.wait_until(lambda: service.status == "stopped")
+    assert (await hands.observe(DaemonOn(machine="acd-tel1"))).trouble == ""
 
 
 async def test_a_wrong_windows_password(lab: Lab, hands: Hands) -> None:
