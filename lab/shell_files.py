@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lab.machines import File
@@ -18,6 +19,33 @@ _FREE_BYTES = 107_374_182_400
 _DIRECTORIES = ("/", "/tmp", "/root", "/var/tmp", "/run", "/run/lock", "/var/lock", "/var/run", "/etc/failover")
 
 
+@dataclass(frozen=True)
+class _Locking:
+    """What `flock` is asked to do."""
+
+    file: str
+    command: list[str]
+    patience: float | None
+    """Seconds of the wall clock, as they stand in the command; None: for ever."""
+    conflict: int
+
+
+def _locking(call: Call) -> _Locking | None:
+    """None: it is asked for something that is not simulated."""
+    args, conflict, patience = [*call.args], 1, None
+    while args and args[0].startswith("-"):
+        option, _, value = args.pop(0).partition("=")
+        if option in ("-n", "--nonblock", "--nb"):
+            patience = 0.0
+        elif option in ("-w", "--wait", "--timeout"):
+            patience = float(value or args.pop(0))
+        elif option in ("-E", "--conflict-exit-code"):
+            conflict = int(value or args.pop(0))
+        else:
+            return None
+    return _Locking(args[0], args[1:], patience, conflict) if len(args) > 1 else None
+
+
 class FileCommands:
     """Files of one machine."""
 
@@ -26,6 +54,7 @@ class FileCommands:
         self._world = shell.world
         self._state = shell.world.machines[shell.machine]
         self._pairs = pairs
+        self._alone: set[asyncio.Task[Answer]] = set()
 
     def handlers(self) -> dict[str, Handler]:
         """By name."""
@@ -84,13 +113,18 @@ class FileCommands:
         return await self._dump(path)
 
     async def _dump(self, path: str) -> Answer:
+        boot = self._state.boot_id
         file = self._state.files[path] = File(_DUMP_HEAD, complete=False)
         self._world.changed(self._shell.machine, "dump begins")
         await self._world.sleep(self._world.durations.dump / 2)
+        if self._killed(boot):
+            return Answer(137)
         file.text += _DUMP_ROW * (_DUMP_ROWS // 2)
         if self._world.faults.holds("disk_full", self._shell.machine):
             return Answer(5, stderr="mysqldump: Got errno 28 on write\n")
         await self._world.sleep(self._world.durations.dump / 2)
+        if self._killed(boot):
+            return Answer(137)
         if not self._world.faults.holds("dump_truncated", self._shell.machine):
             file.text += _DUMP_ROW * (_DUMP_ROWS // 2)
             # A site's own minimum may be large: the simulated file claims to be larger still.
@@ -100,28 +134,34 @@ class FileCommands:
         self._world.changed(self._shell.machine, "dump ends")
         return Answer()
 
+    def _killed(self, boot: str) -> bool:
+        """Whether the machine went down since."""
+        return self._state.power in ("off", "booting") or self._state.boot_id != boot
+
     async def _flock(self, call: Call) -> Answer:
-        args, conflict = [*call.args], 1
-        waits = True
-        while args and args[0].startswith("-"):
-            option = args.pop(0)
-            waits = waits and option not in ("-n", "--nonblock", "--nb")
-            if option in ("-E", "--conflict-exit-code"):
-                conflict = int(args.pop(0))
-            elif option.startswith("--conflict-exit-code="):
-                conflict = int(option.partition("=")[2])
-        if len(args) < 2:
+        wanted = _locking(call)
+        if wanted is None:
             return self._shell.unknown(call.text, "flock: only with a file and a command")
-        lock, command = args[0], args[1:]
-        if lock in self._state.locks and not waits:
-            return Answer(conflict)
-        await self._world.until(lambda: lock not in self._state.locks)
-        self._state.locks.add(lock)
         try:
-            return await self._shell.dispatch(Call(command, call.root, call.stdin))
+            async with asyncio.timeout(wanted.patience):
+                await self._world.until(lambda: wanted.file not in self._state.locks)
+        except TimeoutError:
+            return Answer(wanted.conflict)
+        self._state.locks.add(wanted.file)
+        # sshd hangs up, but it kills nothing: what runs as root goes on to its end although nobody listens.
+        alone = asyncio.create_task(self._locked(wanted, call))
+        self._alone.add(alone)
+        alone.add_done_callback(self._alone.discard)
+        return await asyncio.shield(alone)
+
+    async def _locked(self, wanted: _Locking, call: Call) -> Answer:
+        boot = self._state.boot_id
+        try:
+            return await self._shell.dispatch(Call(wanted.command, call.root, call.stdin))
         finally:
-            self._state.locks.discard(lock)
-            self._world.changed(self._shell.machine, "lock released")
+            if not self._killed(boot):
+                self._state.locks.discard(wanted.file)
+                self._world.changed(self._shell.machine, "lock released")
 
     async def _mv(self, call: Call) -> Answer:
         words = call.plain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Literal
 
@@ -65,13 +66,19 @@ class TakeBackup(Command):
         return passed(condition, f"{fact.bytes} bytes, SHA-256 {fact.sha256}")
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
-        """Dump beside the place, alone, and move it there only when it is whole."""
-        backup, part = situation.inventory.backup, f"{self.path}.part"
-        lock = ("flock", "--nonblock", "--conflict-exit-code", str(LOCK_IS_HELD), f"{self.path}.lock")
+        """Wait for a dump that goes on after its worker died; dump beside the place, alone; move it when it is whole.
+
+        Waiting and dumping are two commands, so that one that is left waiting does nothing when its turn comes.
+        """
+        backup, part, patience = situation.inventory.backup, f"{self.path}.part", situation.inventory.timings.backup
+        refusal, file = ("--conflict-exit-code", str(LOCK_IS_HELD)), f"{self.path}.lock"
+        wait = ("flock", "--wait", str(math.ceil(patience.total_seconds())), *refusal, file, "true")
+        lock = ("flock", "--nonblock", *refusal, file)
         dump = ("mysqldump", f"--defaults-file={backup.defaults_file}", "--all-databases", "--single-transaction")
         what = ("--routines", "--events", f"--result-file={part}")
         return (
-            RunOn(machine=self.machine, argv=(*lock, *dump, *what), timeout=situation.inventory.timings.backup),
+            RunOn(machine=self.machine, argv=wait, timeout=patience + situation.inventory.timings.command),
+            RunOn(machine=self.machine, argv=(*lock, *dump, *what), timeout=patience),
             RunOn(machine=self.machine, argv=("mv", "--", part, self.path)),
         )
 

@@ -190,6 +190,11 @@ async def test_a_second_dump_meets_the_lock(reach: Reach) -> None:
     lock = "/srv/backup/x.lock"
     there.world.machines["acd-dbm1"].locks.add(lock)
     assert (await there.run(f"sudo -n flock --nonblock --conflict-exit-code 75 {lock} true"))[0] == 75
+    assert (await there.run(f"sudo -n flock --wait 0.05 --conflict-exit-code 75 {lock} true"))[0] == 75
+    waiting = asyncio.ensure_future(there.run(f"sudo -n flock --wait 60 --conflict-exit-code 75 {lock} true"))
+    there.world.machines["acd-dbm1"].locks.clear()
+    there.world.changed("acd-dbm1", "lock released")
+    assert (await waiting)[0] == 0
 
 
 @pytest.mark.parametrize(("kind", "code"), [("disk_full", 5), ("dump_truncated", 0)])

@@ -280,6 +280,8 @@ class PaperCluster:
             case ["pcs", "resource", "move", _, node]:
                 pair = self._pair_of(node)
                 self.primary[pair.address] = node
+            case ["flock", "--wait", *_, "true"]:
+                pass
             case ["flock", *_, result]:
                 assert result.endswith(".part")
             case ["mv", "--", _, path]:

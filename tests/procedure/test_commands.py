@@ -354,8 +354,11 @@ def test_only_a_whole_backup_counts(
 
 
 def test_a_dump_takes_its_place_only_when_it_is_whole(situation: Situation) -> None:
-    dump, move = texts(BACKUP, situation)
+    wait, dump, move = texts(BACKUP, situation)
 
+    assert wait == ("ssh acd-dbm1 sudo -n flock --wait 3600 --conflict-exit-code 75 /srv/backup/x.sql.lock true"), (
+        "a dump whose worker died goes on, and must be over before the next begins"
+    )
     assert "flock --nonblock --conflict-exit-code 75 /srv/backup/x.sql.lock mysqldump --defaults-file=" in dump
     assert dump.endswith("--result-file=/srv/backup/x.sql.part")
     assert move == "ssh acd-dbm1 sudo -n mv -- /srv/backup/x.sql.part /srv/backup/x.sql"
