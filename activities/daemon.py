@@ -9,7 +9,7 @@ from activities.errors import NotUnderstood, Rejected
 from activities.hands import Act, Observe, Observed
 from activities.shell import NO_SUCH_COMMAND, Shell
 from activities.windows import COMMAND_NOT_FOUND, Windows
-from inventory.models import Inventory
+from inventory.models import DaemonCommands, Inventory
 from procedure.facts import DaemonFact
 from procedure.subjects import DaemonOn
 
@@ -46,21 +46,23 @@ class Daemon:
         run = self._windows.run if on_windows else self._ssh.run
         completed = await run(subject.machine, commands.status)
         way = "winrm" if on_windows else "ssh"
-        return read_status(completed, commands.running), f"{way} {subject.machine}: {' '.join(commands.status)}"
+        return read_status(completed, commands), f"{way} {subject.machine}: {' '.join(commands.status)}"
 
 
-def read_status(completed: Completed, running: str) -> DaemonFact:
+def read_status(completed: Completed, commands: DaemonCommands) -> DaemonFact:
     """The state that the site's command tells.
 
     Raises:
         Rejected: there is no such command there.
-        NotUnderstood: it printed nothing but an error.
+        NotUnderstood: it printed nothing but an error, or neither of the two words, or both.
     """
     if completed.exit_status in (*NO_SUCH_COMMAND, COMMAND_NOT_FOUND):
         raise Rejected(completed.machine, f"`{completed.command}`: {completed.words}", "install the command there")
-    if running in completed.stdout:
-        return DaemonFact(state="running")
-    # Not running is what it says otherwise; but only an error is no answer, and one may run all the same.
-    if not completed.stdout.strip():
+    printed = completed.stdout
+    runs = commands.running in printed
+    # Without a word for it, not running is what it says otherwise; but only an error is no answer, and one may run
+    # all the same.
+    stopped = commands.stopped in printed if commands.stopped else not runs and bool(printed.strip())
+    if runs == stopped:
         raise NotUnderstood(completed.machine, f"`{completed.command}`: {completed.words}", "look at its script")
-    return DaemonFact(state="stopped")
+    return DaemonFact(state="running" if runs else "stopped")

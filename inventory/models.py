@@ -311,6 +311,8 @@ class DaemonCommands(Model):
     status: Argv
     running: Word
     """What `status` prints while it runs (a part is enough)."""
+    stopped: Word | None = None
+    """What it prints while it does not run; then any other answer is unknown. None: it is whatever else it prints."""
     start: Argv
     stop: Argv
 

@@ -55,8 +55,8 @@ class SiteCommands:
     async def _status(self, _: Call) -> Answer:
         commands = self._world.inventory.daemon.commands
         running = self._world.machines[self._machine].daemon in ("running", "stopping")
-        word = commands.running if commands and running else "not there"
-        return Answer(stdout=f"{word}\n")
+        words = (commands.running, commands.stopped or "not there") if commands else ("", "")
+        return Answer(stdout=f"{words[0 if running else 1]}\n")
 
     async def _start(self, _: Call) -> Answer:
         self._world.start_daemon(self._machine)

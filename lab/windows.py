@@ -122,7 +122,8 @@ class SimulatedWindows:
             return CommandResult(b"", b"ERROR: refused (simulated fault)\r\n", 1)
         if verb == "status":
             running = self._state.daemon in ("running", "stopping")
-            return CommandResult(f"{commands.running if running else _other_than(commands.running)}\r\n".encode())
+            stopped = commands.stopped or _other_than(commands.running)
+            return CommandResult(f"{commands.running if running else stopped}\r\n".encode())
         if fault != "lie":
             act = self._world.start_daemon if verb == "start" else self._world.stop_daemon
             act(self._state.name)

@@ -113,6 +113,18 @@ def daemon_has_machines(inventory: Inventory) -> Iterator[Finding]:
         yield Finding(("daemon", "commands"), wrong, "no commands, or telephony machines")
 
 
+def daemon_answers(inventory: Inventory) -> Iterator[Finding]:
+    """Running and stopped can be told apart."""
+    commands = inventory.daemon.commands
+    if commands is None or commands.stopped is None:
+        return
+    running, stopped = commands.running, commands.stopped
+    if running in stopped or stopped in running:
+        wrong = f"{running!r} and {stopped!r} can't be told apart: one is a part of the other"
+        allowed = "longer parts of the answers, of which none holds the other"
+        yield Finding(("daemon", "commands", "running"), wrong, allowed)
+
+
 CHECKS = (
     names,
     services_named,
@@ -123,4 +135,5 @@ CHECKS = (
     machines_exist,
     features_known,
     daemon_has_machines,
+    daemon_answers,
 )

@@ -11,6 +11,7 @@ from activities.daemon import Daemon, read_status
 from activities.errors import NotUnderstood, Rejected
 from activities.ssh import Ssh
 from activities.windows import Windows
+from inventory.models import DaemonCommands
 from lab.certificates import CertificateAuthority
 from lab.winrm import CommandResult, WinRmServer
 from procedure.facts import DaemonFact
@@ -64,12 +65,29 @@ async def test_without_commands_only_a_person_can_see_it() -> None:
     assert fact == DaemonFact(state="by_hand")
 
 
+ONE_WORD = DaemonCommands(status=("x.cmd",), running="RUNNING", start=("x.cmd",), stop=("x.cmd",))
+BOTH_WORDS = ONE_WORD.model_copy(update={"stopped": "STOPPED"})
+
+
 def test_an_error_alone_is_no_answer() -> None:
-    with pytest.raises(NotUnderstood, match="Java not found"):
-        read_status(Completed(MACHINE, "x.cmd status", 1, "\r\n", "Java not found"), "RUNNING")
+    for commands in (ONE_WORD, BOTH_WORDS):
+        with pytest.raises(NotUnderstood, match="Java not found"):
+            read_status(Completed(MACHINE, "x.cmd status", 1, "\r\n", "Java not found"), commands)
+
+
+@pytest.mark.parametrize("printed", ["The license has expired.\r\n", "RUNNING or STOPPED, who knows\r\n"])
+def test_with_a_word_for_stopped_any_other_answer_is_unknown(printed: str) -> None:
+    completed = Completed(MACHINE, "x.cmd status", 0, printed, "")
+    with pytest.raises(NotUnderstood):
+        read_status(completed, BOTH_WORDS)
+    assert read_status(Completed(MACHINE, "x.cmd status", 0, "STOPPED\r\n", ""), BOTH_WORDS).state == "stopped"
+
+
+def test_without_it_whatever_else_is_printed_means_stopped() -> None:
+    assert read_status(Completed(MACHINE, "x.cmd status", 0, "not active\r\n", ""), ONE_WORD).state == "stopped"
 
 
 @pytest.mark.parametrize("status", [127, 9009])
 def test_a_script_that_is_not_there(status: int) -> None:
     with pytest.raises(Rejected, match="install the command"):
-        read_status(Completed(MACHINE, "x.cmd status", status, "", "not found"), "RUNNING")
+        read_status(Completed(MACHINE, "x.cmd status", status, "", "not found"), ONE_WORD)

@@ -453,6 +453,14 @@ MACHINES = (
         line="status_on: running",
         says="can't be told apart",
     ),
+    one(
+        "answers of the daemon's script that can't be told apart",
+        "    stopped: STOPPED ",
+        "    stopped: NOT RUNNING ",
+        path="daemon.commands.running",
+        line="running: RUNNING",
+        says="can't be told apart",
+    ),
 )
 
 COMPONENTS = (
