@@ -1,0 +1,137 @@
+"""What is left when a run has ended, kept for tests to look at: the lab's own truth, not what the product says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lab.auditors import Violation
+from lab.callers import Tally
+from lab.journal import Entry
+from lab.world import Operation
+from tests.lab.whole_run import WholeRun
+from workflows.status import RunReport
+
+REPEATABLE = ("mysqldump ",)
+"""A dump that was cut off is worth nothing: it is made again, to a name of its own, until it is whole. Everything
+else that a failover does may be done once only."""
+_SETTLES_WITHIN = 20.0
+"""Seconds for the last causes in the lab to have had their effects."""
+
+
+class Timeline:
+    """When machines were asked to shut down, and when they were off, as the model had it."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        """`asked` or `off`, and the machine, in order."""
+
+    def before(self, operation: Operation, machine: str) -> None:
+        """An operation has arrived."""
+        if operation in ("shutdown", "power_cut"):
+            self.events.append(("asked", machine))
+
+    def after(self, machine: str, what: str) -> None:
+        """Something has changed."""
+        if what == "off":
+            self.events.append(("off", machine))
+
+
+@dataclass(frozen=True)
+class SeenOutage:
+    """An outage as simulated callers saw it, in seconds since the epoch."""
+
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that has ended."""
+
+    vacated: str
+    report: RunReport
+    truth: dict[str, Any]
+    journal: tuple[Entry, ...]
+    power: tuple[tuple[str, str], ...]
+    violations: tuple[Violation, ...]
+    unknown_commands: tuple[tuple[str, str], ...]
+    silences: Mapping[str, int]
+    """How many silences there are: active, pending, expired. Those set twice would be counted twice."""
+    caller_outages: tuple[SeenOutage, ...]
+
+    @property
+    def done(self) -> Counter[tuple[str, str]]:
+        """How often each operation had an effect, without the name that a run gives its backups and snapshots."""
+        name = self.report.as_found and _reference(self.report)
+        return Counter(
+            (entry.machine, entry.operation.replace(name or "-", "RUN"))
+            for entry in self.journal
+            if entry.effect == "done"
+        )
+
+    @property
+    def done_twice(self) -> dict[tuple[str, str], int]:
+        """What had an effect more than once and may not."""
+        return {
+            operation: count
+            for operation, count in self.done.items()
+            if count > 1 and not operation[1].startswith(REPEATABLE)
+        }
+
+
+def watch(run: WholeRun) -> Timeline:
+    """Have a timeline kept from now on."""
+    timeline = Timeline()
+    run.lab.world.watch(timeline)
+    return timeline
+
+
+async def ended(run: WholeRun, timeline: Timeline, expected: Mapping[str, Any] | None = None) -> Ended:
+    """Wait for the end of a run and keep what is left.
+
+    Args:
+        run: the run.
+        timeline: of its lab, from the beginning.
+        expected: the truth to wait for, since the lab's last causes may still have to have their effects.
+    """
+    report = await run.report()
+    await run.lab.settled()
+    await run.lab.look()
+    if expected is not None:
+        # Not so in time: what differs is the test's to tell.
+        with contextlib.suppress(TimeoutError):
+            await run.lab.wait_until(lambda: run.lab.truth() == expected, _SETTLES_WITHIN)
+    run.lab.auditors.at_end(vacated=run.vacate)
+    monitoring = run.lab.monitoring
+    return Ended(
+        vacated=run.vacate,
+        report=report,
+        truth=run.lab.truth(),
+        journal=tuple(run.lab.journal.entries),
+        power=tuple(timeline.events),
+        violations=tuple(run.lab.violations),
+        unknown_commands=tuple(run.lab.unknown_commands),
+        silences={state: len(monitoring.silences_now(state)) for state in ("active", "pending", "expired")}
+        if monitoring
+        else {},
+        caller_outages=_outages(run.lab.callers.tally) if run.lab.callers else (),
+    )
+
+
+def _outages(tally: Tally) -> tuple[SeenOutage, ...]:
+    epoch = time.time() - asyncio.get_running_loop().time()
+    return tuple(
+        SeenOutage(outage.first_failure + epoch, outage.first_success + epoch)
+        for outage in tally.outages
+        if outage.first_success is not None
+    )
+
+
+def _reference(report: RunReport) -> str:
+    return f"{report.cluster}-{report.began:%Y%m%dT%H%M%SZ}"
