@@ -72,8 +72,6 @@ class Step(Value):
     """Steps that must be over before this one starts."""
     expected: timedelta = timedelta(0)
     """How long it usually takes; a gate counts nothing, since a person's time can't be planned."""
-    always: bool = False
-    """Also done when the run is aborted, for example lifting silences."""
 
     @property
     def mutates(self) -> bool:
@@ -127,7 +125,7 @@ class Plan(Value):
     outage_until: int = 13
     """until this stage is over but for its gates."""
     on_abort: tuple[Step, ...] = ()
-    """Done, one after another, when a run is aborted: nothing stays silenced that is not off on purpose."""
+    """Done when a run is aborted that has changed something: nothing stays silenced that is not off on purpose."""
 
     @model_validator(mode="after")
     def _is_a_graph(self) -> Plan:

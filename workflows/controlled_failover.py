@@ -11,11 +11,8 @@ from datetime import datetime
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import ValidationError
-
     from inventory.digest import digest
     from procedure import failover, health_check, timing
     from procedure.as_found import AsFound
@@ -26,20 +23,22 @@ with workflow.unsafe.imports_passed_through():
     from procedure.verdicts import Verdict
     from workflows import names
     from workflows.details import render
-    from workflows.executor import Executor
+    from workflows.executor import Executor, new_code
     from workflows.ledger import Ledger
     from workflows.messages import SIGNAL_MODELS, Abort, Answer, Decide, FailoverRequest
+    from workflows.requests import known_host, understood
     from workflows.status import RunReport, Status, StepState
     from workflows.views import next_steps, phase, stage_views
 
 
-@workflow.defn(name="ControlledFailover", failure_exception_types=[ValidationError])
+@workflow.defn(name="ControlledFailover")
 class ControlledFailover:
     """Vacates one VM-Host of a redundant cluster."""
 
     @workflow.init
-    def __init__(self, request: FailoverRequest) -> None:
-        self._request = request
+    def __init__(self, *values: object) -> None:
+        self._request = request = understood(FailoverRequest, values)
+        self._situation = Situation(request.inventory, known_host(request.inventory, request.vacate))
         self._began = workflow.now()
         self._ledger = Ledger(request.inventory.approval)
         self._executor: Executor | None = None
@@ -55,59 +54,51 @@ class ControlledFailover:
         self._shown: tuple[str, str] = ("", "")
 
     @workflow.run
-    async def run(self, request: FailoverRequest) -> RunReport:
-        """Run it. Fails at once, with a readable message, where the request makes no sense."""
-        situation = self._situation(request)
-        executor = Executor(situation, self._ledger, self._inventory_digest, self._changed)
+    async def run(self, *values: object) -> RunReport:
+        """Run it. Takes one `FailoverRequest`; fails at once, with a readable message, where it makes no sense."""
+        workflow.register_random_seed_callback(self._after_reset)
+        executor = Executor(self._situation, self._ledger, self._inventory_digest, self._changed)
         self._executor = executor
         showing = asyncio.create_task(self._keep_showing())
         procedure = asyncio.create_task(self._procedure(executor))
         try:
-            await procedure
+            # Shielded: what changes something ends by itself, also when the run is cancelled from Temporal's side.
+            await asyncio.shield(procedure)
         except asyncio.CancelledError:
-            # A cancellation from Temporal's side is an abort: cleanly, with what an abort still owes.
-            self._ledger.abort = self._ledger.abort or Abort(by="Temporal", reason="the workflow was cancelled")
-            await self._after_cancellation(procedure, executor)
+            self._ledger.give_up(Abort(by="Temporal", reason="the workflow was cancelled"), workflow.now())
+            self._changed()
+            await procedure
         showing.cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._end()
 
-    async def _after_cancellation(self, procedure: asyncio.Task[None], executor: Executor) -> None:
-        if not procedure.done():
-            await procedure
-        elif self._plan is not None:
-            await executor.clean_up(self._plan)
-        self._conclude(RunOutcome.ABORTED, "Cancelled from Temporal's side.")
-
-    def _situation(self, request: FailoverRequest) -> Situation:
-        hosts = [host.name for host in request.inventory.vm_hosts]
-        if request.vacate not in hosts:
-            raise ApplicationError(
-                f"VM-Host {request.vacate!r} is not in the inventory of {request.inventory.cluster}; "
-                f"allowed: {', '.join(hosts)}. Nothing was touched.",
-                type="bad request",
-                non_retryable=True,
-            )
-        return Situation(request.inventory, request.vacate)
+    def _after_reset(self, seed: int) -> None:
+        # Temporal repeats old signals when a run is reset; a gate that is open then must not take an old approval.
+        self._ledger.renew_codes(new_code)
+        self._changed()
 
     # The procedure
 
     async def _procedure(self, executor: Executor) -> None:
         situation = executor.situation
         facts = await executor.observe(health_check.rounds(situation))
+        if self._ledger.abort is not None:
+            self._conclude(*self._aborted(touched=False))
+            return
         if not self._is_healthy(situation, facts):
             return
-        if self._ledger.abort is not None:
-            self._conclude(RunOutcome.ABORTED, "Nothing was touched.")
+        try:
+            self._as_found = AsFound.from_facts(situation, facts)
+        except ValueError as error:
+            self._conclude(RunOutcome.FAILED, f"Not started: {error}. Nothing was touched.")
             return
-        self._as_found = AsFound.from_facts(situation, facts)
         self._plan = failover.plan(situation, self._as_found, self._reference)
         self._plan_told = _figures(self._plan)
         self._changed()
         await executor.run(self._plan)
-        if self._ledger.abort is not None:
+        if self._ledger.abort is not None and executor.touched(self._plan):
             await executor.clean_up(self._plan)
-        self._conclude(*self._judge_the_run())
+        self._conclude(*self._judge_the_run(self._plan, executor))
 
     def _is_healthy(self, situation: Situation, facts: Facts) -> bool:
         self._health = health_check.judge(situation, facts)
@@ -119,10 +110,15 @@ class ControlledFailover:
             )
         return not bad
 
-    def _judge_the_run(self) -> tuple[RunOutcome, str]:
+    def _aborted(self, *, touched: bool) -> tuple[RunOutcome, str]:
         abort = self._ledger.abort
-        if abort is not None:
-            return RunOutcome.ABORTED, f"Aborted by {abort.by}: {abort.reason}. Nothing was rolled back."
+        assert abort is not None  # noqa: S101 - asked by the callers
+        left = "Nothing was rolled back." if touched else "Nothing was touched."
+        return RunOutcome.ABORTED, f"Aborted by {abort.by}: {abort.reason.rstrip('.')}. {left}"
+
+    def _judge_the_run(self, plan: Plan, executor: Executor) -> tuple[RunOutcome, str]:
+        if self._ledger.abort is not None:
+            return self._aborted(touched=executor.touched(plan))
         records = self._ledger.records.values()
         if any(record.state is not StepState.ENDED for record in records):
             return RunOutcome.FAILED, "Steps were left undone."

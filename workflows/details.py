@@ -6,58 +6,133 @@ Lists instead of tables, which the Web UI draws without borders, and below 4 kB,
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from procedure.reports import RunOutcome
-from workflows.status import RunReport, StageView, Status, StepState, Wait
+from workflows.status import Hint, RunReport, StageView, Status, StepState, Wait
 
-LIMIT = 3800
+LIMIT = 3700
 """Bytes; a little below the 4 kB that a proxy in front of the Web UI may refuse."""
+MOST_NEXT_STEPS = 12
+"""Shown at the end: with 220 characters each they fit, and the report has them all."""
+_MORE = "\n\n… more in the query `status`."
 _MARK = {"pending": "○", "running": "▶", "waiting": "✋", "ended": "✔", "not started": "–"}
 
 
 def render(status: Status) -> str:
-    """The details, cut where they would be too long."""
-    parts = [_head(status), *_waits(status), _running(status), _stages(status), _heard(status), _notes(status)]
-    text = ""
-    for part in filter(None, parts):
-        longer = f"{text}\n\n{part}" if text else part
-        if len(longer.encode()) > LIMIT:
-            more = "\n\n… more in the query `status`."
-            return text + more
-        text = longer
+    """The details, cut where they would be too long: what waits for a person comes first and is cut last."""
+    text = _head(status)
+    if status.waits:
+        text = f"{text}\n\n{_waits(status, _room(text))}"
+    for part in filter(None, (_running(status), _stages(status), _heard(status), _notes(status))):
+        if len(part.encode()) > _room(text):
+            return text + _MORE
+        text = f"{text}\n\n{part}"
     return text
+
+
+def _room(text: str) -> int:
+    """Bytes left below a text."""
+    return LIMIT - len(text.encode()) - len("\n\n")
 
 
 def _head(status: Status) -> str:
     title = f"### {status.direction.capitalize()} of {status.cluster}: {status.vacated} is vacated"
     if status.outcome is not None:
-        return f"{title}\n\n**{_ended(status)}**"
-    return f"{title}\n\n**{status.phase}**"
+        return f"{title}\n\n{_ended(status)}"
+    lines = [f"**{_cut(status.phase, 300)}**", *_expectations(status)]
+    return f"{title}\n\n" + "\n".join(lines)
+
+
+def _expectations(status: Status) -> list[str]:
+    """What the person at the first gate wants to know."""
+    if status.expected is None or status.as_found is None:
+        return []
+    found = status.as_found
+    outage = _minutes(status.expected_outage)
+    return [
+        "",
+        f"- Plan {status.plan_digest}: about {_minutes(status.expected)}, outage about {outage} (query `plan`)",
+        f"- As found: storage {found.storage}, load balancer {found.load_balancer}, writes {found.writer}",
+    ]
+
+
+def _minutes(duration: timedelta | None) -> str:
+    seconds = duration.total_seconds() if duration else 0
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _ended(status: Status) -> str:
     assert status.outcome is not None  # noqa: S101 - asked by the only caller
-    text = f"Ended: {status.outcome.value}."
-    if status.outcome_reason:
-        text += f" {status.outcome_reason}"
-    if status.outcome is not RunOutcome.COMPLETED and isinstance(status, RunReport):
-        text += "".join(f"\n- {step}" for step in status.next_steps)
-    return text
+    text = f"**Ended: {status.outcome.value}. {_line(status.outcome_reason, 500)}**"
+    if status.outcome is RunOutcome.COMPLETED or not isinstance(status, RunReport):
+        return text
+    shown = status.next_steps[:MOST_NEXT_STEPS]
+    lines = [f"- {_line(step, 220)}" for step in shown]
+    left = len(status.next_steps) - len(shown)
+    lines += [f"- … and {left} more, in the query `report`"] if left else []
+    return "\n".join([text, "", *lines])
 
 
-def _waits(status: Status) -> list[str]:
-    return [_wait(wait) for wait in status.waits]
+# --- what waits for a person ------------------------------------------------------------------------------------------
 
 
-def _wait(wait: Wait) -> str:
-    lines = [f"#### ✋ {wait.kind.capitalize()}: {wait.title}", _cut(wait.text, 900)]
+def _waits(status: Status, room: int) -> str:
+    """In full where there is room; else shorter, but with what to send for each as long as that is possible at all."""
+    for text_limit in (900, 250, 80):
+        text = "\n\n".join(_wait(wait, text_limit) for wait in status.waits)
+        if len(text.encode()) <= room:
+            return text
+    return _many(status.waits, room)
+
+
+def _wait(wait: Wait, text_limit: int) -> str:
+    lines = [f"#### ✋ {wait.kind.capitalize()}: {_line(wait.title, 160)}", "", _said(wait, text_limit), ""]
+    lines += _items("You vouch for", wait.vouched, text_limit) + _items("You have tried", wait.checklist, text_limit)
     if wait.overdue:
-        lines.append("**Its deadline has passed. The run holds: it goes on only when someone decides.**")
+        lines += ["**Its deadline has passed. The run holds: it goes on only when someone decides.**", ""]
     lines.append("More Actions → Send a Signal:")
-    lines += [
-        f"- `{hint.signal}` – {hint.meaning}: `{json.dumps(hint.payload, ensure_ascii=False)}`" for hint in wait.hints
-    ]
-    return "\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])
+    lines += [f"- `{hint.signal}` – {hint.meaning}: `{_json(hint)}`" for hint in wait.hints]
+    return "\n".join(lines)
+
+
+def _said(wait: Wait, limit: int) -> str:
+    # What a machine said stays on one line: it must not look like a heading or a signal of this page.
+    return _line(wait.text, limit) if wait.kind == "problem" else _cut(wait.text, limit)
+
+
+def _items(heading: str, items: tuple[str, ...], limit: int) -> list[str]:
+    if not items:
+        return []
+    shown = items[: limit // 80]
+    more = [f"- … and {len(items) - len(shown)} more, in the query `status`"] if len(shown) < len(items) else []
+    return [f"{heading}:", *(f"- {_line(item, limit)}" for item in shown), *more, ""]
+
+
+def _many(waits: tuple[Wait, ...], room: int) -> str:
+    """One line each, with the first of its signals; the others look alike."""
+    head = f"#### ✋ {len(waits)} things wait. More Actions → Send a Signal, one for each:\n"
+    tail = (
+        'Instead of `retry` or `confirm` also `skip`, the same with `"reason": "WHY"`; '
+        'or `abort` for the whole run: `{"by": "YOUR NAME", "reason": "WHY"}`. Why they wait: query `status`.'
+    )
+    lines: list[str] = []
+    for wait in waits:
+        hint = wait.hints[0]
+        line = f"- {_line(wait.title, 80)} – `{hint.signal}`: `{_json(hint)}`"
+        left = f"- … and {len(waits) - len(lines)} more, in the query `status`"
+        if len("\n".join([head, *lines, line, left, "", tail]).encode()) > room:
+            lines.append(left)
+            break
+        lines.append(line)
+    return "\n".join([head, *lines, "", tail])
+
+
+def _json(hint: Hint) -> str:
+    return json.dumps(hint.payload, ensure_ascii=False)
+
+
+# --- what else there is to see ----------------------------------------------------------------------------------------
 
 
 def _running(status: Status) -> str:
@@ -86,14 +161,20 @@ def _heard(status: Status) -> str:
         return ""
     last = status.decisions[-3:]
     lines = [
-        f"- {d.at:%H:%M:%S} {d.signal} {d.by}: {'accepted' if d.accepted else 'NOT accepted'} – {_cut(d.answer, 160)}"
+        f"- {d.at:%H:%M:%S} {_line(d.signal, 60)} {_line(d.by, 60)}: "
+        f"{'accepted' if d.accepted else 'NOT accepted'} – {_line(d.answer, 160)}"
         for d in last
     ]
     return "#### Last signals\n\n" + "\n".join(lines)
 
 
 def _notes(status: Status) -> str:
-    return "#### Notes\n\n" + "\n".join(f"- {_cut(note, 200)}" for note in status.notes[-3:]) if status.notes else ""
+    return "#### Notes\n\n" + "\n".join(f"- {_line(note, 200)}" for note in status.notes[-3:]) if status.notes else ""
+
+
+def _line(text: str, limit: int) -> str:
+    """On one line, and without what ends inline code."""
+    return _cut(" ".join(text.split()).replace("`", "'"), limit)
 
 
 def _cut(text: str, limit: int) -> str:

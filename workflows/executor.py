@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
+from typing import Any, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -25,10 +25,12 @@ with workflow.unsafe.imports_passed_through():
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
     from procedure.subjects import Subject
-    from workflows.ledger import Ledger, gate_deadline
+    from workflows.ledger import Ledger, Resolution, gate_deadline
     from workflows.messages import Abort, Approve, Confirm, Reject, Retry, Skip
-    from workflows.problems import problem_of
+    from workflows.problems import doubtful, not_looked_at, problem_of
     from workflows.status import StepState
+
+T = TypeVar("T")
 
 HEARTBEAT = timedelta(seconds=5)
 """A worker that says nothing for so long is taken for dead: a longer time is what a crash costs in the outage."""
@@ -38,6 +40,12 @@ FIRST_RETRY = timedelta(seconds=1)
 """The server does not honour less."""
 LONGEST_RETRY = timedelta(seconds=15)
 LONGEST_WATCH = timedelta(days=30)
+ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
+
+
+def new_code() -> str:
+    """The code of a gate. The seed of a run's random numbers changes at a reset, so an old approval does not fit."""
+    return f"{workflow.random().getrandbits(24):06x}"
 
 
 @dataclass
@@ -51,15 +59,25 @@ class Executor:
     """Called whenever something that people see has changed."""
     notes: list[str] = field(default_factory=list)
     outage: Outage | None = None
-    _interruptible: set[workflow.ActivityHandle[StepReport]] = field(default_factory=set)
+    _interruptible: dict[workflow.ActivityHandle[Any], None] = field(default_factory=dict)
+    """What only looks or waits. In the order it was begun, so that a replay interrupts in the same order."""
+    _held: list[str] = field(default_factory=list)
+    """Steps that don't begin yet, since an upkeep that they end is at work."""
+    _steps_are_over: bool = False
+    _cleaning_up: bool = False
     _watch: workflow.ActivityHandle[Outage] | None = None
+    _watch_ends: bool = False
 
     # Health check
 
     async def observe(self, rounds: tuple[Step, ...]) -> Facts:
         """Observe all rounds of the health check at the same time."""
         self.ledger.plan(rounds)
-        seen = await asyncio.gather(*(self._observe_round(step) for step in rounds))
+        interrupting = asyncio.create_task(self._interrupt_when_aborted())
+        try:
+            seen = await asyncio.gather(*(self._observe_round(step) for step in rounds))
+        finally:
+            interrupting.cancel()
         return Facts(observations=tuple(observation for round_ in seen for observation in round_))
 
     async def _observe_round(self, step: Step) -> tuple[Observation, ...]:
@@ -70,7 +88,8 @@ class Executor:
             self.ledger.begin(step.id, workflow.now())
             self.changed()
             seen = await self._observe(step.id, step.title, action.subjects, attempt)
-            if not any(observation.trouble == "transient" for observation in seen):
+            lost = any(observation.trouble == "transient" for observation in seen)
+            if not lost or self._aborted or attempt + 1 == self._attempts:
                 break
             await workflow.sleep(min(FIRST_RETRY * 2**attempt, LONGEST_RETRY))
         known = all(observation.fact is not None for observation in seen) and len(seen) == len(action.subjects)
@@ -81,6 +100,8 @@ class Executor:
     async def _observe(
         self, step_id: str, title: str, subjects: tuple[Subject, ...], attempt: int
     ) -> tuple[Observation, ...]:
+        if self._aborted:
+            return ()
         timings = self.situation.inventory.timings
         order = ObserveOrder(
             step_id=step_id,
@@ -88,19 +109,22 @@ class Executor:
             inventory_digest=self.inventory_digest,
             cluster=self.situation.inventory.cluster,
         )
+        handle: workflow.ActivityHandle[Observed] = workflow.start_activity(
+            OBSERVE,
+            order,
+            result_type=Observed,
+            activity_id=f"{step_id}.{attempt + 1}" if attempt else step_id,
+            summary=title,
+            start_to_close_timeout=4 * timings.command + 2 * timings.connect,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=self._retry_policy,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
         try:
-            observed: Observed = await workflow.execute_activity(
-                OBSERVE,
-                order,
-                result_type=Observed,
-                activity_id=f"{step_id}.{workflow.uuid4().hex[:4]}" if attempt else step_id,
-                summary=title,
-                start_to_close_timeout=4 * timings.command + 2 * timings.connect,
-                heartbeat_timeout=HEARTBEAT,
-                retry_policy=self._retry_policy,
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            )
+            return (await self._interruptibly(handle)).observations
         except ActivityError as error:
+            if is_cancelled_exception(error) and not self._aborted:
+                raise  # The workflow itself was cancelled: that says nothing about the cluster.
             problem = problem_of(error, step_id, "an observation")
             return tuple(
                 Observation(
@@ -108,39 +132,53 @@ class Executor:
                 )
                 for subject in subjects
             )
-        return observed.observations
 
     # The plan
 
     async def run(self, plan: Plan) -> None:
         """Run a plan to its end, or to the end of an abort."""
         self.ledger.plan(plan.steps)
-        background = [asyncio.create_task(self._keep_up(upkeep)) for upkeep in plan.upkeep]
-        background.append(asyncio.create_task(self._interrupt_when_aborted()))
+        upkeep = [asyncio.create_task(self._keep_up(each)) for each in plan.upkeep]
+        interrupting = asyncio.create_task(self._interrupt_when_aborted())
         try:
             await asyncio.gather(*(self._follow(step, plan) for step in plan.steps))
         finally:
-            for task in background:
-                task.cancel()
+            interrupting.cancel()
+            self._steps_are_over = True
+        # An upkeep at work is waited for: it must not silence again what is lifted now.
+        await asyncio.gather(*upkeep)
         await self._end_watch()
+
+    def touched(self, plan: Plan) -> bool:
+        """Whether anything that changes a system was begun."""
+        return any(self.ledger.records[step.id].began is not None for step in plan.steps if step.mutates)
 
     async def clean_up(self, plan: Plan) -> None:
         """What an aborted run still owes: nothing stays silenced that is not off on purpose."""
+        self._cleaning_up = True
         self.ledger.plan(plan.on_abort)
-        for step in plan.on_abort:
-            await self._perform(step)
-            self.changed()
+        await asyncio.gather(*(self._clean_up(step) for step in plan.on_abort))
+
+    async def _clean_up(self, step: Step) -> None:
+        over = self.ledger.is_over
+        await workflow.wait_condition(lambda: all(over(before) for before in step.after))
+        await self._perform(step)
+        self.changed()
 
     async def _follow(self, step: Step, plan: Plan) -> None:
-        over = self.ledger.is_over
-        await workflow.wait_condition(lambda: self._aborted or all(over(before) for before in step.after))
-        if self._aborted or over(step.id):
+        # Again, since between the condition and this line an upkeep may have begun that ends with this step.
+        while not self._is_due(step) and not self._aborted:
+            await workflow.wait_condition(lambda: self._is_due(step) or self._aborted)
+        if self._aborted or self.ledger.is_over(step.id):
             return
         self._watch_the_outage(step, plan)
         await self._perform(step)
         self.changed()
         if step.stage == plan.outage_until and self._is_complete(plan, step.stage):
             await self._end_watch()
+
+    def _is_due(self, step: Step) -> bool:
+        return step.id not in self._held and all(self.ledger.is_over(before) for before in step.after)
 
     async def _perform(self, step: Step) -> None:
         if isinstance(step.action, Gate):
@@ -152,7 +190,8 @@ class Executor:
 
     # Commands
 
-    async def _carry_out(self, step: Step, command: Command) -> None:
+    async def _carry_out(self, step: Step, wanted: Command) -> None:
+        command = wanted
         while True:
             record = self.ledger.begin(step.id, workflow.now())
             self.changed()
@@ -161,20 +200,19 @@ class Executor:
             if isinstance(result, StepReport):
                 self.ledger.end(step.id, result.outcome, workflow.now(), result)
                 return
-            if self._interrupted(command):
-                self.ledger.records[step.id].problem = result
-                self.ledger.records[step.id].reason = "interrupted by the abort"
-                self.ledger.end(step.id, Outcome.UNKNOWN, workflow.now())
-                return
-            answer = await self._ask_about(step, result, can_force=command.forced() is not None)
+            answer = await self._ask_about(step, result, can_force=wanted.forced() is not None)
             if answer is None or isinstance(answer, Skip):
                 return
-            by_force = command.forced() if answer.force else None
-            command = by_force or command
+            # By force only as often as the operator says so.
+            command = wanted.forced() or wanted if answer.force else wanted
 
     async def _order(
         self, command: Command, step: Step, name: str, *, verify_only: bool = False
     ) -> StepReport | StepProblem:
+        """Hand a command to a worker, and believe its report."""
+        looks_only = verify_only or not command.mutates
+        if looks_only and self._gives_up:
+            return not_looked_at(command.target, command.title)
         handle: workflow.ActivityHandle[StepReport] = workflow.start_activity(
             command.kind,
             self._step_order(command, step, verify_only=verify_only),
@@ -186,14 +224,18 @@ class Executor:
             retry_policy=self._retry_policy,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
-        if not command.mutates or verify_only:
-            self._interruptible.add(handle)
         try:
-            return await handle
+            report = await (self._interruptibly(handle) if looks_only else handle)
         except ActivityError as error:
             return problem_of(error, command.target, command.title)
+        return report if report.outcome in ENDED_WELL else doubtful(report, command.target, command.title)
+
+    async def _interruptibly(self, handle: workflow.ActivityHandle[T]) -> T:
+        self._interruptible[handle] = None
+        try:
+            return await handle
         finally:
-            self._interruptible.discard(handle)
+            del self._interruptible[handle]
 
     def _step_order(self, command: Command, step: Step, *, verify_only: bool) -> StepOrder:
         return StepOrder(
@@ -208,22 +250,27 @@ class Executor:
         )
 
     async def _ask_about(self, step: Step, problem: StepProblem, *, can_force: bool) -> Retry | Skip | None:
-        """Wait for the operator's word about a problem; None: the run was aborted instead."""
-        during_abort = self._aborted
-        self.ledger.wait_with_problem(step, problem, can_force, workflow.now())
-        self.changed()
-        await workflow.wait_condition(
-            lambda: self.ledger.resolved(step.id) or (self._aborted and not during_abort),
-        )
-        if not self.ledger.resolved(step.id):
+        """Wait for the operator's word about a problem; None: the run is aborted, nobody is asked."""
+        if self._gives_up:
+            self.ledger.leave(step.id, workflow.now(), problem)
             return None
-        answer = self.ledger.take(step.id)
+        self.ledger.wait_with_problem(step, problem, can_force, workflow.now())
+        answer = await self._word_about(step)
         if isinstance(answer, Skip):
             self._skip(step, answer)
             return answer
+        if answer is None or self._gives_up:  # A retry that came just before the abort is not begun any more.
+            self.ledger.leave(step.id, workflow.now())
+            return None
         assert isinstance(answer, Retry)  # noqa: S101 - the ledger accepts nothing else for a problem
         self.ledger.records[step.id].decided_by = answer.by
         return answer
+
+    async def _word_about(self, step: Step) -> Resolution | None:
+        """What a person decided about a step that waits; None: the run is aborted instead."""
+        self.changed()
+        await workflow.wait_condition(lambda: self.ledger.resolved(step.id) or self._gives_up)
+        return self.ledger.take(step.id) if self.ledger.resolved(step.id) else None
 
     def _skip(self, step: Step, answer: Skip) -> None:
         record = self.ledger.records[step.id]
@@ -233,9 +280,7 @@ class Executor:
     # People
 
     async def _pass_gate(self, step: Step, gate: Gate) -> None:
-        # The seed of a run's random numbers changes at a reset, so an old approval does not fit a gate met again.
-        code = f"{workflow.random().getrandbits(24):06x}"
-        self.ledger.wait_at_gate(step, gate, code, workflow.now())
+        self.ledger.wait_at_gate(step, gate, new_code(), workflow.now())
         self.changed()
         await self._hold(step)
         if not self.ledger.resolved(step.id):
@@ -246,7 +291,8 @@ class Executor:
         record.reason, record.decided_by = answer.comment, answer.by
         if isinstance(answer, Reject):
             record.state, record.ended = StepState.ENDED, workflow.now()
-            self.ledger.abort = Abort(by=answer.by, reason=f"gate {gate.name} rejected: {answer.comment}")
+            abort = Abort(by=answer.by, reason=f"gate {gate.name} rejected: {answer.comment}"[:1000])
+            self.ledger.give_up(abort, workflow.now())
             return
         self.ledger.end(step.id, Outcome.DONE, workflow.now())
 
@@ -263,23 +309,20 @@ class Executor:
             await workflow.wait_condition(decided)
 
     async def _ask_operator(self, step: Step, task: OperatorTask) -> None:
-        during_abort = self._aborted
-        while True:
+        while not self._gives_up:
             self.ledger.wait_for_task(step, task, workflow.now())
-            self.changed()
-            await workflow.wait_condition(lambda: self.ledger.resolved(step.id) or (self._aborted and not during_abort))
-            if not self.ledger.resolved(step.id):
-                return
-            answer = self.ledger.take(step.id)
+            answer = await self._word_about(step)
             if isinstance(answer, Skip):
                 self._skip(step, answer)
-                return
-            assert isinstance(answer, Confirm)  # noqa: S101 - the ledger accepts nothing else for a task
-            if await self._is_so(step, task, answer):
+            if not isinstance(answer, Confirm) or await self._is_so(step, task, answer):
                 return
 
     async def _is_so(self, step: Step, task: OperatorTask, answer: Confirm) -> bool:
-        """Look whether what was confirmed can be seen. Without a check the person's word is all there is."""
+        """Look whether what was confirmed can be seen. Without a check the person's word is all there is.
+
+        Returns:
+            Whether the step is over; if not, the person is asked again to do it.
+        """
         record = self.ledger.begin(step.id, workflow.now())
         record.reason, record.decided_by = answer.comment or "confirmed", answer.by
         self.changed()
@@ -287,7 +330,7 @@ class Executor:
         seen = await self._order(task.check, step, name, verify_only=True) if task.check else None
         if isinstance(seen, StepProblem):
             decision = await self._ask_about(step, seen, can_force=False)
-            return decision is None or isinstance(decision, Skip)
+            return not isinstance(decision, Retry)
         self.ledger.end(step.id, Outcome.DONE, workflow.now(), seen)
         return True
 
@@ -297,21 +340,38 @@ class Executor:
         """Waiting and checking changes nothing, so it ends at once; what changes something ends by itself."""
         await workflow.wait_condition(lambda: self._aborted)
         self.changed()
+        # What was handed out in this very moment must have begun: else it ends without a word, and the run with it.
+        await asyncio.sleep(0)
         for handle in tuple(self._interruptible):
             handle.cancel()
 
     async def _keep_up(self, upkeep: Upkeep) -> None:
         over = self.ledger.is_over
-        await workflow.wait_condition(lambda: all(over(step) for step in upkeep.after))
-        while not any(over(step) for step in upkeep.until):
-            await workflow.sleep(upkeep.every)
-            if any(over(step) for step in upkeep.until) or self._aborted:
-                return
-            step = Step(id=f"upkeep-{upkeep.command.kind}".replace("_", "-"), stage=0, title="", action=upkeep.command)
+        await workflow.wait_condition(lambda: self._is_at_end(upkeep) or all(over(step) for step in upkeep.after))
+        while not self._is_at_end(upkeep):
+            try:
+                await workflow.wait_condition(lambda: self._is_at_end(upkeep), timeout=upkeep.every)
+            except TimeoutError:
+                await self._keep_up_once(upkeep)
+
+    def _is_at_end(self, upkeep: Upkeep) -> bool:
+        """Whether an upkeep is needed no longer: from the moment on at which a step begins that ends it."""
+        begun = any(self.ledger.records[step].state is not StepState.PENDING for step in upkeep.until)
+        return begun or self._steps_are_over or self._aborted
+
+    async def _keep_up_once(self, upkeep: Upkeep) -> None:
+        if self._is_at_end(upkeep):
+            return
+        step = Step(id=f"upkeep-{upkeep.command.kind}".replace("_", "-"), stage=0, title="", action=upkeep.command)
+        self._held += upkeep.until
+        try:
             result = await self._order(upkeep.command, step, f"{step.id}.{workflow.uuid4().hex[:4]}")
-            if isinstance(result, StepProblem):
-                self.notes.append(f"{workflow.now():%H:%M:%S} {upkeep.command.title}: {result.text}")
-                self.changed()
+        finally:
+            for held in upkeep.until:
+                self._held.remove(held)
+        if isinstance(result, StepProblem):
+            self.notes.append(f"{workflow.now():%H:%M:%S} {upkeep.command.title}: {result.text}")
+            self.changed()
 
     def _watch_the_outage(self, step: Step, plan: Plan) -> None:
         if self._watch is not None or not step.mutates or step.stage < plan.outage_from:
@@ -334,15 +394,14 @@ class Executor:
         )
 
     async def _end_watch(self) -> None:
-        if self._watch is None or self.outage is not None:
+        if self._watch is None or self._watch_ends:
             return
-        watch = self._watch
-        self.outage = Outage()
-        watch.cancel()
+        self._watch_ends = True
+        self._watch.cancel()
         try:
-            self.outage = await watch
+            self.outage = await self._watch
         except ActivityError as error:
-            why = "it was cancelled before it could report" if is_cancelled_exception(error) else str(error.cause)
+            why = "nobody was there to report it" if is_cancelled_exception(error) else str(error.cause)
             self.notes.append(f"the outage could not be measured: {why}")
         self.changed()
 
@@ -356,8 +415,10 @@ class Executor:
     def _aborted(self) -> bool:
         return self.ledger.abort is not None
 
-    def _interrupted(self, command: Command) -> bool:
-        return self._aborted and not command.mutates
+    @property
+    def _gives_up(self) -> bool:
+        """Whether nobody is asked any more. What an aborted run still owes is asked about, though."""
+        return self._aborted and not self._cleaning_up
 
     @property
     def _attempts(self) -> int:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import ValidationError
-
     from inventory.digest import digest
     from inventory.models import Inventory, Role
     from procedure import health_check
@@ -15,26 +12,20 @@ with workflow.unsafe.imports_passed_through():
     from workflows.executor import Executor
     from workflows.ledger import Ledger
     from workflows.messages import HealthRequest
+    from workflows.requests import known_host, understood
     from workflows.status import HealthReport
 
 
-@workflow.defn(name="HealthCheck", failure_exception_types=[ValidationError])
+@workflow.defn(name="HealthCheck")
 class HealthCheckRun:
     """Observes the whole cluster and judges it."""
 
     @workflow.run
-    async def run(self, request: HealthRequest) -> HealthReport:
-        """Observe and judge."""
-        began = workflow.now()
-        inventory = request.inventory
-        vacated = request.vacate or _active_host(inventory)
-        hosts = [host.name for host in inventory.vm_hosts]
-        if vacated not in hosts:
-            raise ApplicationError(
-                f"VM-Host {vacated!r} is not in the inventory of {inventory.cluster}; allowed: {', '.join(hosts)}",
-                type="bad request",
-                non_retryable=True,
-            )
+    async def run(self, *values: object) -> HealthReport:
+        """Observe and judge. Takes one `HealthRequest`."""
+        request = understood(HealthRequest, values)
+        began, inventory = workflow.now(), request.inventory
+        vacated = known_host(inventory, request.vacate or _active_host(inventory))
         situation = Situation(inventory, vacated)
         executor = Executor(situation, Ledger(inventory.approval), digest(inventory), lambda: None)
         facts = await executor.observe(health_check.rounds(situation))

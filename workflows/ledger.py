@@ -81,15 +81,28 @@ class Ledger:
         """Whether those that follow a step may start."""
         return self.records[step].is_over
 
+    def give_up(self, abort: Abort, now: datetime) -> None:
+        """The run is aborted: what waits for a person is left as it is, so nobody is asked about it any more."""
+        self.abort = self.abort or abort
+        for step in [step for step in self.waits if not self.resolved(step)]:
+            self.leave(step, now)
+
+    def leave(self, step: str, now: datetime, problem: StepProblem | None = None) -> None:
+        """A step is left as it is, because the run was aborted."""
+        record, wait = self.records[step], self.waits.pop(step, None)
+        record.problem = problem or record.problem
+        if wait is not None and wait.kind == "gate":
+            record.state, record.reason = StepState.NOT_STARTED, "the run was aborted"
+            return
+        failed = record.problem is not None and record.problem.kind != "unknown"
+        record.reason = record.reason or "left by the abort"
+        self.end(step, Outcome.FAILED if failed else Outcome.UNKNOWN, now)
+
     def finish(self) -> None:
-        """The run is over: what has not ended was not started, or was left in the middle."""
-        self.waits.clear()
+        """The run is over: what has not begun was not started."""
         for record in self.records.values():
             if record.state is StepState.PENDING:
                 record.state = StepState.NOT_STARTED
-            elif record.state is StepState.WAITING:
-                record.state = StepState.ENDED
-                record.outcome = _left_as(record.problem)
 
     # What waits for a person
 
@@ -102,6 +115,8 @@ class Ledger:
                 step=step.id,
                 title=step.title,
                 text=gate.question,
+                vouched=gate.vouched,
+                checklist=gate.checklist,
                 gate=gate.name,
                 code=code,
                 since=now,
@@ -110,11 +125,18 @@ class Ledger:
             ),
         )
 
+    def renew_codes(self, new_code: Callable[[], str]) -> None:
+        """Open gates get another code: what was said with the old one counts no longer."""
+        for step, wait in self.waits.items():
+            if wait.kind == "gate" and not self.resolved(step):
+                code = new_code()
+                self.waits[step] = wait.model_copy(update={"code": code, "hints": _gate_hints(wait.gate, code)})
+
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
         hints = (
             Hint(signal="confirm", payload={"step": step.id, "by": "YOUR NAME"}, meaning="it was done"),
-            *_skip_and_abort(step.id),
+            *self._skip_and_abort(step.id),
         )
         text = task.instructions
         self._wait(step, Wait(kind="operator task", step=step.id, title=step.title, text=text, since=now, hints=hints))
@@ -130,9 +152,16 @@ class Ledger:
             text=problem.text,
             since=now,
             can_force=can_force,
-            hints=(*_retry_hints(step.id, can_force), *_skip_and_abort(step.id)),
+            hints=(*_retry_hints(step.id, can_force), *self._skip_and_abort(step.id)),
         )
         self._wait(step, wait)
+
+    def _skip_and_abort(self, step: str) -> tuple[Hint, ...]:
+        why: dict[str, str | bool] = {"by": "YOUR NAME", "reason": "WHY"}
+        skip = Hint(signal="skip", payload={"step": step, **why}, meaning="go on without it")
+        if self.abort is not None:
+            return (skip,)
+        return (skip, Hint(signal="abort", payload=why, meaning="end the run where it stands"))
 
     def _wait(self, step: Step, wait: Wait) -> None:
         self.records[step.id].state = StepState.WAITING
@@ -166,7 +195,7 @@ class Ledger:
             wish = model.model_validate(said)
         except ValidationError as error:
             return self._record(signal, said, None, _no(_not_understood(signal, error)), now)
-        answer = self._apply(wish)
+        answer = self._apply(wish, now)
         return self._record(signal, said, wish, answer, now)
 
     def judge(self, signal: str, said: object) -> Answer:
@@ -180,12 +209,12 @@ class Ledger:
             return _no(_not_understood(signal, error))
         return self._objection(wish) or Answer(accepted=True, text="")
 
-    def _apply(self, wish: Message) -> Answer:
+    def _apply(self, wish: Message, now: datetime) -> Answer:
         objection = self._objection(wish)
         if objection is not None:
             return objection
         if isinstance(wish, Abort):
-            self.abort = wish
+            self.give_up(wish, now)
             return _yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
         assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm)  # noqa: S101 - narrows the type, all are handled
         step = self._step_of(wish)
@@ -303,12 +332,6 @@ def _no(text: str) -> Answer:
     return Answer(accepted=False, text=text)
 
 
-def _left_as(problem: StepProblem | None) -> Outcome | None:
-    if problem is None:
-        return None
-    return Outcome.UNKNOWN if problem.kind == "unknown" else Outcome.FAILED
-
-
 def _not_understood(signal: str, error: ValidationError) -> str:
     wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:5])
     fields = ", ".join(SIGNAL_MODELS[signal].model_fields)
@@ -329,17 +352,6 @@ def _retry_hints(step: str, can_force: bool) -> tuple[Hint, ...]:
         return (retry,)
     by_force: dict[str, str | bool] = {"step": step, "by": "YOUR NAME", "force": True, "reason": "WHY"}
     return (retry, Hint(signal="retry", payload=by_force, meaning="by force"))
-
-
-def _skip_and_abort(step: str) -> tuple[Hint, ...]:
-    return (
-        Hint(
-            signal="skip",
-            payload={"step": step, "by": "YOUR NAME", "reason": "WHY"},
-            meaning="go on without it",
-        ),
-        Hint(signal="abort", payload={"by": "YOUR NAME", "reason": "WHY"}, meaning="end the run where it stands"),
-    )
 
 
 def gate_deadline(wait: Wait, now: datetime) -> timedelta | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import ValidationError
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
 
-from procedure.reports import StepProblem
+from procedure.reports import Outcome, StepProblem, StepReport
 
 _LOOK = "look at the machine, then retry; or skip with a reason, or abort"
 
@@ -27,6 +30,18 @@ def problem_of(error: ActivityError, machine: str, title: str) -> StepProblem:
     )
 
 
+def doubtful(report: StepReport, machine: str, title: str) -> StepProblem:
+    """A worker that reports a step as failed, or as something it can't be, has not done it."""
+    kind: Literal["failed", "unknown"] = "failed" if report.outcome is Outcome.FAILED else "unknown"
+    seen = report.seen or f"the worker reports it as {report.outcome.value}"
+    return StepProblem(kind=kind, machine=machine, expected=title, seen=seen, next_step=_LOOK, report=report)
+
+
+def not_looked_at(machine: str, title: str) -> StepProblem:
+    """Nobody looks any more, since the run is aborted."""
+    return StepProblem(kind="unknown", machine=machine, expected=title, seen="the run was aborted", next_step=_LOOK)
+
+
 def _reported(cause: ApplicationError, machine: str, title: str) -> StepProblem:
     detail = cause.details[0]
     if isinstance(detail, StepProblem):
@@ -35,7 +50,10 @@ def _reported(cause: ApplicationError, machine: str, title: str) -> StepProblem:
         known = {"machine": machine, "expected": title, "seen": str(cause), "next_step": _LOOK, **detail}
         if known.get("kind") not in ("refused", "rejected", "failed", "unknown"):
             known["kind"] = "unknown"
-        return StepProblem.model_validate(known)
+        try:
+            return StepProblem.model_validate(known)
+        except ValidationError:  # of a worker of another version; the failure's own words are still there
+            pass
     return StepProblem(kind="unknown", machine=machine, expected=title, seen=str(cause), next_step=_LOOK)
 
 

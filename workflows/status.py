@@ -77,6 +77,10 @@ class Wait(Told):
     step: str
     title: str
     text: str
+    vouched: tuple[str, ...] = ()
+    """What the approver vouches for, at a gate."""
+    checklist: tuple[str, ...] = ()
+    """What the approver has tried before saying yes, at a gate."""
     gate: str = ""
     code: str = ""
     since: datetime

@@ -127,10 +127,42 @@ def test_a_flood_is_counted_and_not_kept(ledger: Ledger) -> None:
     assert ledger.unrecorded == 7
 
 
-def test_what_was_left_waiting_does_not_end_well(ledger: Ledger) -> None:
+def test_an_abort_leaves_what_waits_and_nobody_is_asked_about_it_any_more(ledger: Ledger) -> None:
+    at_gate(ledger)
+    ledger.wait_for_task(AT_TASK, TASK, NOW)
     ledger.wait_with_problem(AT_PROBLEM, PROBLEM, can_force=False, now=NOW)
-    ledger.finish()
+    assert ledger.hear("abort", {"by": "ada", "reason": "stop"}, NOW).accepted
+    assert not ledger.waits
     assert ledger.records["3-stop"].outcome is Outcome.FAILED
+    assert ledger.records["3-by-hand"].outcome is Outcome.UNKNOWN
+    assert ledger.records["0-gate"].state is StepState.NOT_STARTED
+    for signal, said in (("approve", APPROVE), ("skip", {"step": "3-stop", "by": "ada", "reason": "x"})):
+        assert not ledger.hear(signal, said, NOW).accepted
+
+
+def test_an_answer_given_just_before_the_abort_is_still_there(ledger: Ledger) -> None:
+    ledger.wait_with_problem(AT_PROBLEM, PROBLEM, can_force=False, now=NOW)
+    assert ledger.hear("skip", {"step": "3-stop", "by": "ada", "reason": "x"}, NOW).accepted
+    assert ledger.hear("abort", {"by": "bob", "reason": "stop"}, NOW).accepted
+    assert ledger.resolved("3-stop")
+
+
+def test_what_an_aborted_run_still_owes_can_be_skipped_but_not_aborted(ledger: Ledger) -> None:
+    ledger.hear("abort", {"by": "ada", "reason": "stop"}, NOW)
+    ledger.wait_with_problem(AT_PROBLEM, PROBLEM, can_force=False, now=NOW)
+    assert [hint.signal for hint in ledger.waits["3-stop"].hints] == ["retry", "skip"]
+    assert "already being aborted, by ada" in ledger.hear("abort", {"by": "bob", "reason": "again"}, NOW).text
+
+
+def test_an_open_gate_with_a_new_code_does_not_take_the_old_one(ledger: Ledger) -> None:
+    at_gate(ledger)
+    ledger.renew_codes(lambda: "ffffff")
+    assert "another code" in ledger.hear("approve", APPROVE, NOW).text
+    assert ledger.waits[AT_GATE.id].hints[0].payload["seen"] == "ffffff"
+
+
+def test_the_end_tells_what_was_not_started(ledger: Ledger) -> None:
+    ledger.finish()
     assert ledger.records["3-by-hand"].state is StepState.NOT_STARTED
 
 

@@ -1,0 +1,46 @@
+"""Servers and worlds for runs on paper."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from inventory.loading import load
+from inventory.models import Inventory
+from tests.conftest import TEMPORAL
+from tests.workflows.driving import own
+from tests.workflows.paper_world import PaperWorld
+from workflows import search_attributes
+from workflows.converter import DATA_CONVERTER
+
+REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
+
+
+@pytest.fixture(scope="session")
+def reference() -> Inventory:
+    return load(REFERENCE)
+
+
+@pytest.fixture
+def client(temporal: WorkflowEnvironment) -> Client:
+    return temporal.client
+
+
+@pytest.fixture
+def world(reference: Inventory) -> PaperWorld:
+    return PaperWorld(own(reference))
+
+
+@pytest.fixture(scope="session")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A server whose clock jumps to the next timer while a test waits."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=DATA_CONVERTER,
+        test_server_existing_path=str(TEMPORAL.with_name("temporal-test-server")),
+    ) as environment:
+        await search_attributes.ensure(environment.client)
+        yield environment
