@@ -137,10 +137,11 @@ def _acted_before() -> bool:
 def _continued(order: OutageOrder) -> OutageLog:
     """The log of the attempt before, with the gap in between; a new one on the first attempt."""
     info, at = activity.info(), activity.info().started_time
-    if info.attempt == 1 and not info.heartbeat_details:
+    told = info.heartbeat_details or ([order.so_far] if order.so_far is not None else [])
+    if info.attempt == 1 and not told:
         return begin(order.interval)
     try:
-        return OutageLog.model_validate(info.heartbeat_details[0]).resumed(at)
+        return OutageLog.model_validate(told[0]).resumed(at)
     except (IndexError, ValidationError):
         return begin(order.interval).resumed(at)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
+from pydantic import JsonValue
+
 from inventory.models import Timings
 from procedure.commands import AnyCommand
 from procedure.facts import Observation
@@ -62,3 +64,5 @@ class OutageOrder(_Order):
 
     interval: timedelta = Timings().probe
     """Between two measurements."""
+    so_far: dict[str, JsonValue] | None = None
+    """What a worker had measured that died, as its last heartbeat told; the activity's own, to be handed back."""

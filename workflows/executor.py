@@ -15,8 +15,11 @@ from typing import Any, TypeVar, cast
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as TimeoutExpired
 
 with workflow.unsafe.imports_passed_through():
+    from pydantic import JsonValue
+
     from procedure.commands import AnyCommand
     from procedure.commands.base import Command
     from procedure.facts import Facts, Observation
@@ -40,6 +43,8 @@ FIRST_RETRY = timedelta(seconds=1)
 """The server does not honour less."""
 LONGEST_RETRY = timedelta(seconds=15)
 LONGEST_WATCH = timedelta(days=30)
+LAST_MEASUREMENTS = timedelta(seconds=5)
+"""For a worker to take up and end a measurement that was lost: it must see at least once how things are now."""
 ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
 
 
@@ -379,13 +384,20 @@ class Executor:
         inventory = self.situation.inventory
         if not any(probe.outage for probe in inventory.probes):
             return
-        self._watch = workflow.start_activity(
+        self._watch = self._start_watch("watch-the-outage")
+
+    def _start_watch(self, name: str, so_far: dict[str, JsonValue] | None = None) -> workflow.ActivityHandle[Outage]:
+        inventory = self.situation.inventory
+        return workflow.start_activity(
             WATCH_OUTAGE,
             OutageOrder(
-                inventory_digest=self.inventory_digest, cluster=inventory.cluster, interval=inventory.timings.probe
+                inventory_digest=self.inventory_digest,
+                cluster=inventory.cluster,
+                interval=inventory.timings.probe,
+                so_far=so_far,
             ),
             result_type=Outage,
-            activity_id="watch-the-outage",
+            activity_id=name,
             summary="Measure the outage by the probes",
             start_to_close_timeout=LONGEST_WATCH,
             heartbeat_timeout=HEARTBEAT,
@@ -401,9 +413,20 @@ class Executor:
         try:
             self.outage = await self._watch
         except ActivityError as error:
+            await self._measure_the_end(error)
+        self.changed()
+
+    async def _measure_the_end(self, lost: ActivityError) -> None:
+        """A worker that died before it heard that it should end is not replaced by the server: ask another one."""
+        told = lost.cause.last_heartbeat_details if isinstance(lost.cause, TimeoutExpired) else ()
+        watch = self._start_watch("watch-the-outage.2", so_far=told[0] if told else None)
+        await workflow.sleep(LAST_MEASUREMENTS)
+        watch.cancel()
+        try:
+            self.outage = await watch
+        except ActivityError as error:
             why = "nobody was there to report it" if is_cancelled_exception(error) else str(error.cause)
             self.notes.append(f"the outage could not be measured: {why}")
-        self.changed()
 
     def _is_complete(self, plan: Plan, stage: int) -> bool:
         """Whether all of a stage is over but its gates."""

@@ -7,7 +7,7 @@ import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -143,6 +143,19 @@ async def test_paused_it_does_not_pretend_to_be_over() -> None:
     env.cancel(activity.ActivityCancellationDetails(paused=True))
     with pytest.raises(asyncio.CancelledError):
         await watching
+
+
+async def test_a_measurement_handed_over_by_the_run_is_continued() -> None:
+    before = begin(OFTEN).measured(datetime.now(UTC) - timedelta(seconds=7), ok=False, detail="down")
+    measured = asyncio.Event()
+    env = environment(measured.set)
+    handed_over = order().model_copy(update={"so_far": before.model_dump(mode="json")})
+    watching = asyncio.create_task(env.run(activities(Portal())[1], handed_over))
+    await measured.wait()
+    env.cancel()
+    outage = await watching
+    assert outage.began == before.outage.began
+    assert "nobody measured, the worker was away" in outage.gaps[0]
 
 
 async def test_without_a_probe_it_says_so() -> None:
