@@ -347,14 +347,26 @@ class WholeRun:
         return [event async for event in self.handle.fetch_history_events()]
 
     async def handed_out(self, prefix: str, within: float = WITHIN) -> str:
-        """Wait until a step whose id begins so was handed to a worker; returns its id. Waits for the server's event."""
-        scheduled = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+        """Wait until a step whose id begins so was handed to a worker; returns its id."""
+
+        def is_it(event: HistoryEvent) -> bool:
+            return event.activity_task_scheduled_event_attributes.activity_id.startswith(prefix)
+
+        event = await self.happened(EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, is_it, within)
+        return event.activity_task_scheduled_event_attributes.activity_id
+
+    async def happened(
+        self,
+        kind: EventType.ValueType,
+        which: Callable[[HistoryEvent], bool] = lambda _: True,
+        within: float = WITHIN,
+    ) -> HistoryEvent:
+        """Wait for an event of the run's history; the server tells it at once."""
         async with asyncio.timeout(within):
             async for event in self.handle.fetch_history_events(wait_new_event=True):
-                name = event.activity_task_scheduled_event_attributes.activity_id
-                if event.event_type == scheduled and name.startswith(prefix):
-                    return name
-        raise AssertionError(f"the run ended and never came to {prefix}")
+                if event.event_type == kind and which(event):
+                    return event
+        raise AssertionError(f"the run ended without {EventType.Name(kind)}")
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
