@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
@@ -14,7 +16,7 @@ from inventory.models import Inventory
 from tests.conftest import TEMPORAL
 from tests.workflows.driving import own
 from tests.workflows.paper_world import PaperWorld
-from workflows import search_attributes
+from workflows import names
 from workflows.converter import DATA_CONVERTER
 
 REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
@@ -42,5 +44,8 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
         data_converter=DATA_CONVERTER,
         test_server_existing_path=str(TEMPORAL.with_name("temporal-test-server")),
     ) as environment:
-        await search_attributes.ensure(environment.client)
+        wanted = AddSearchAttributesRequest(namespace=environment.client.namespace)
+        for key in names.SEARCH_ATTRIBUTES:  # this server can add them, but not list those it has
+            wanted.search_attributes[key.name] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        await environment.client.operator_service.add_search_attributes(wanted)
         yield environment

@@ -48,14 +48,14 @@ class Run:
 
     async def until(self, predicate: Callable[[Status], object]) -> Status:
         """Wait until the status is as wanted."""
-        status: Status | None = None
+        status = await self.status()
         try:
             async with asyncio.timeout(PATIENCE):
-                # A run tells nobody that it has changed, so it is asked.
-                while not predicate(status := await self.status()):
-                    await asyncio.sleep(0.02)
+                while not predicate(status):
+                    await asyncio.sleep(0.02)  # a run tells nobody that it has changed: it is asked
+                    status = await self.status()
         except TimeoutError:
-            raise AssertionError(f"it never came: {status and (status.phase, status.waits, status.notes)}") from None
+            raise AssertionError(f"it never came: {status.phase}, {status.waits}, {status.notes}") from None
         return status
 
     async def waiting(self, *steps: str) -> Status:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn
 
@@ -95,7 +96,8 @@ class Hold:
         try:
             while not self.go.is_set():
                 activity.heartbeat("held")
-                await asyncio.wait([asyncio.ensure_future(self.go.wait())], timeout=BEAT)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.go.wait(), BEAT)
         except asyncio.CancelledError:
             self.cancelled.set()
             raise

@@ -1,0 +1,91 @@
+"""The health check decides whether anything begins at all."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import CancelledError
+
+from procedure.facts import Facts
+from procedure.reports import Outcome, RunOutcome
+from procedure.subjects import DrbdOn
+from tests.procedure.altered import drbd_with, unseen
+from tests.workflows.driving import running, step_of, worker_for
+from tests.workflows.paper_world import PaperWorld, failure, transient
+from workflows import names
+from workflows.messages import HealthRequest
+from workflows.status import HealthReport
+
+
+def split_brain(facts: Facts) -> Facts:
+    return drbd_with(facts, "acd-store2", connection="StandAlone") if facts.drbd("acd-store2") else facts
+
+
+async def test_a_cluster_that_is_not_well_is_not_touched(client: Client, world: PaperWorld) -> None:
+    world.seen = split_brain
+    async with running(client, world) as run:
+        report = await run.result()
+        details = await run.details()
+
+    assert report.outcome is RunOutcome.FAILED
+    assert "Nothing was touched" in report.outcome_reason
+    assert world.orders == []
+    assert any("acd-store2" in step and "StandAlone" in step for step in report.next_steps)
+    assert all(step.rstrip()[-1] == "." for step in report.next_steps)
+    assert "StandAlone" in details
+    assert report.waits == ()
+
+
+async def test_what_can_not_be_seen_is_no_health(client: Client, world: PaperWorld) -> None:
+    world.seen = lambda facts: unseen(facts, DrbdOn(machine="acd-store1")) if facts.drbd("acd-store1") else facts
+    async with running(client, world) as run:
+        report = await run.result()
+    assert report.outcome is RunOutcome.FAILED
+    assert any("connection lost" in step for step in report.next_steps)
+
+
+async def test_a_lost_connection_is_tried_again(client: Client, world: PaperWorld) -> None:
+    world.trouble("0-observe-acd-jb1", transient())
+    async with running(client, world) as run:
+        await run.at_gate("before_start")
+        assert world.attempts["0-observe-acd-jb1"] == 2
+        await run.say("abort", {"by": "ada", "reason": "seen"})
+        await run.result()
+
+
+async def test_a_worker_that_refuses_to_observe_leaves_it_unknown(client: Client, world: PaperWorld) -> None:
+    world.trouble("0-observe-acd-jb1", failure("rejected", "another inventory"))
+    async with running(client, world) as run:
+        report = await run.result()
+    assert report.outcome is RunOutcome.FAILED
+    assert step_of(report, "0-observe-acd-jb1").outcome is Outcome.UNKNOWN
+    assert any("another inventory" in step for step in report.next_steps)
+
+
+async def test_an_abort_interrupts_it(client: Client, world: PaperWorld) -> None:
+    held = world.hold("0-observe-acd-jb1")
+    async with running(client, world) as run:
+        await held.reached.wait()
+        await run.say("abort", {"by": "ada", "reason": "wrong host"})
+        report = await run.result()
+
+    assert held.cancelled.is_set()
+    assert report.outcome is RunOutcome.ABORTED
+    assert report.outcome_reason == "Aborted by ada: wrong host. Nothing was touched."
+    assert world.orders == []
+
+
+async def test_a_health_check_that_is_cancelled_says_nothing_about_the_cluster(
+    client: Client, world: PaperWorld
+) -> None:
+    held, queue = world.hold("0-observe-acd-jb1"), names.task_queue(world.inventory.cluster)
+    async with worker_for(client, world, queue):
+        request = HealthRequest(inventory=world.inventory)
+        handle = await client.start_workflow(
+            names.HEALTH_CHECK, request, id=queue, task_queue=queue, result_type=HealthReport
+        )
+        await held.reached.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+    assert isinstance(failed.value.cause, CancelledError)
