@@ -83,6 +83,7 @@ class WholeRun:
     kind: WorkerKind
     inventory: Inventory
     processes: Processes
+    settings: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
     _inside: AsyncExitStack = field(default_factory=AsyncExitStack)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -100,6 +101,7 @@ class WholeRun:
         inventory: Inventory | None = None,
         durations: Durations | None = None,
         callers: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> AsyncIterator[WholeRun]:
         """Start a lab of the reference cluster and a worker for it; no run yet.
 
@@ -112,6 +114,7 @@ class WholeRun:
             inventory: another cluster than the reference; its name is replaced.
             durations: how long things take in the lab.
             callers: whether simulated callers and agents use the cluster.
+            settings: further environment of the worker's process.
         """
         cluster = f"lab-{uuid.uuid4().hex[:8]}"
         # Shown by pytest when a test fails: what it takes to repeat it.
@@ -131,7 +134,7 @@ class WholeRun:
             )
             processes = Processes(directory)
             found = load(lab.inventory_path)
-            run = cls(temporal.client, lab, vacate, worker, found, processes)
+            run = cls(temporal.client, lab, vacate, worker, found, processes, settings or {})
             stack.push_async_callback(run._end)
             await run.start_worker()
             yield run
@@ -321,6 +324,7 @@ class WholeRun:
                 **self.connection,
                 **nowhere,
                 "FAILOVER_INVENTORY": str(self.lab.inventory_path),
+                **self.settings,
             }
             await self.processes.python("worker", "worker", environment=environment)
         elif self.kind == "inside":
