@@ -75,9 +75,12 @@ class Run:
         return answer
 
     async def approve(self, *gates: str) -> None:
-        for gate in gates or GATES:
+        for gate in gates:
             wait = await self.at_gate(gate)
             await self.say("approve", {"gate": gate, "seen": wait.code, "by": "ada"})
+
+    async def approve_all(self) -> None:
+        await self.approve(*GATES)
 
     async def result(self) -> RunReport:
         async with asyncio.timeout(PATIENCE):

@@ -86,9 +86,10 @@ def transient() -> ApplicationError:
 
 
 class Hold:
-    """Holds an activity, alive and heartbeating, until it is let go."""
+    """Holds an activity, alive and heartbeating, until it is let go; then it goes on, or fails."""
 
-    def __init__(self) -> None:
+    def __init__(self, then: Exception | None = None) -> None:
+        self._then = then
         self.reached, self.go, self.cancelled = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def wait(self) -> None:
@@ -101,6 +102,8 @@ class Hold:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
+        if self._then is not None:
+            raise self._then
 
 
 class Silent:
@@ -134,8 +137,8 @@ class PaperWorld:
     def trouble(self, step: str, *troubles: Trouble) -> None:
         self.troubles[step] += troubles
 
-    def hold(self, step: str) -> Hold:
-        held = Hold()
+    def hold(self, step: str, then: Exception | None = None) -> Hold:
+        held = Hold(then)
         self.trouble(step, held)
         return held
 

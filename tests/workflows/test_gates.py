@@ -82,7 +82,7 @@ async def test_whatever_is_said_is_answered_and_opens_nothing(client: Client, wo
         assert world.orders == []
         assert "NOT accepted" in await run.details()
 
-        await run.approve()
+        await run.approve_all()
         report = await run.result()
     assert report.outcome is RunOutcome.COMPLETED
     assert world.violations == []

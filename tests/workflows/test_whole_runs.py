@@ -27,7 +27,7 @@ def assert_vacated(world: PaperWorld, vacate: str) -> None:
 @pytest.mark.parametrize("vacate", ["vm-host-1", "vm-host-2"])
 async def test_either_host_is_vacated(client: Client, world: PaperWorld, vacate: str) -> None:
     async with running(client, world, vacate) as run:
-        await run.approve()
+        await run.approve_all()
         report = await run.result()
 
         assert report.outcome is RunOutcome.COMPLETED
@@ -72,7 +72,7 @@ async def assert_found_in_temporal(run: Run, report: RunReport) -> None:
 
 async def test_no_step_begins_before_what_it_waits_for_is_over(client: Client, world: PaperWorld) -> None:
     async with running(client, world) as run:
-        await run.approve()
+        await run.approve_all()
         report, plan = await run.result(), await run.plan()
 
     assert plan is not None

@@ -1,0 +1,119 @@
+"""Records the histories that the replay test replays: real runs on a real server, over the cluster on paper.
+
+    python -m tests.replay.record
+
+Run it only as tests/replay/README.md says: a history recorded anew no longer proves that old runs go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.testing import WorkflowEnvironment
+
+from inventory.loading import load
+from procedure.facts import Facts
+from tests.conftest import FAST, TEMPORAL
+from tests.procedure.altered import drbd_with
+from tests.workflows.driving import GATES, Run, own, start, worker_for
+from tests.workflows.paper_world import PaperWorld, Silent, failure
+from workflows import names
+from workflows.converter import DATA_CONVERTER
+
+ROOT = Path(__file__).parents[2]
+HISTORIES = Path(__file__).with_name("histories")
+IDENTITY = "recorded"  # instead of the name of the machine that recorded
+STOP = "3-stop-wildfly-acd-jb1"
+SNAPSHOT = "1-snapshot-acd-dbm1"
+
+
+async def completed(run: Run) -> None:
+    await run.approve_all()
+
+
+async def through_troubles(run: Run) -> None:
+    """A worker that dies in the middle of a step, a step that is tried again, one that is skipped."""
+    await run.approve("before_start")
+    await run.waiting(SNAPSHOT)
+    await run.say("skip", {"step": SNAPSHOT, "by": "ada", "reason": "no room"})
+    await run.waiting(STOP)
+    await run.say("approve", {"gate": "before_power_off", "seen": "too early", "by": "ada"})
+    await run.say("retry", {"step": STOP, "by": "ada"})
+    await run.approve("before_power_off", "functionality")
+
+
+async def aborted(run: Run) -> None:
+    await run.approve(*GATES[:1])
+    await run.at_gate("before_power_off")
+    await run.say("abort", {"by": "ada", "reason": "not tonight"})
+
+
+async def nothing(run: Run) -> None:
+    """The health check ends it."""
+
+
+def split_brain(facts: Facts) -> Facts:
+    return drbd_with(facts, "acd-store2", connection="StandAlone") if facts.drbd("acd-store2") else facts
+
+
+def jammed(world: PaperWorld) -> None:
+    world.trouble(SNAPSHOT, failure("failed", "no room"))
+    # A worker that is gone says nothing more: Temporal hands the step to the next.
+    world.trouble(STOP, Silent(), failure("failed", "still running"))
+
+
+def ill(world: PaperWorld) -> None:
+    world.seen = split_brain
+
+
+def well(world: PaperWorld) -> None:
+    """No trouble."""
+
+
+Story = tuple[str, Callable[[PaperWorld], None], Callable[[Run], Awaitable[None]]]
+STORIES: dict[str, Story] = {
+    "completed-vm-host-1": ("vm-host-1", well, completed),
+    "completed-vm-host-2": ("vm-host-2", well, completed),
+    "worker-lost-retry-and-skip": ("vm-host-1", jammed, through_troubles),
+    "aborted": ("vm-host-1", well, aborted),
+    "health-check-failed": ("vm-host-1", ill, nothing),
+}
+
+
+async def record(client: Client, name: str) -> None:
+    vacate, prepare, act = STORIES[name]
+    world = PaperWorld(own(load(ROOT / "deploy" / "inventories" / "reference.yaml"), cluster=f"replay-{name}"))
+    prepare(world)
+    async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
+        run = await start(client, world, vacate)
+        await act(run)
+        report = await run.result()
+        history = await run.handle.fetch_history()
+    (HISTORIES / f"{name}.json").write_text(history.to_json() + "\n", encoding="utf-8")
+    print(f"{name}: {len(history.events)} events, {report.outcome}")  # noqa: T201 - a script tells what it did
+
+
+async def main() -> None:
+    async with await WorkflowEnvironment.start_local(
+        data_converter=DATA_CONVERTER,
+        identity=IDENTITY,
+        search_attributes=list(names.SEARCH_ATTRIBUTES),
+        dev_server_existing_path=str(TEMPORAL),
+        dev_server_extra_args=list(FAST),
+        dev_server_log_level="error",
+    ) as environment:
+        for name in sys.argv[1:] or STORIES:
+            await record(environment.client, name)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())
+    sys.stdout.flush()
+    os._exit(0)  # the client's runtime may crash while the interpreter ends
