@@ -10,7 +10,7 @@ from starters.waits import commands
 from starters.wording import clock, moment, took
 from workflows.status import DecisionRecord, StageView, Status, StepRecord, StepState, Wait
 
-MARKS = {"pending": "○", "running": "▶", "waiting": "✋", "ended": "✔", "not started": "–"}
+MARKS = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
 """The same signs as in the Web UI."""
 
 
@@ -64,7 +64,7 @@ def running_line(record: StepRecord, now: datetime) -> str:
 
 def wait_lines(wait: Wait, cluster: str) -> list[str]:
     """What waits, since when, and what to type."""
-    lines = [f"✋ Waiting since {clock(wait.since)}: {wait.title} ({wait.kind})"]
+    lines = [f"⚑ Waiting since {clock(wait.since)}: {wait.title} ({wait.kind})"]
     lines += [f"   {line}" for line in text_lines(wait)]
     if wait.overdue:
         lines.append("   Its deadline has passed. The run holds: it goes on only when someone decides.")

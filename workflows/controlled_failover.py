@@ -30,6 +30,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.status import RunReport, Status, StepState
     from workflows.views import next_steps, phase, stage_views
 
+LONGEST_STEPS = 3
+"""Of the critical path, named at the first gate: where a run will spend its time."""
+
 
 @workflow.defn(name="ControlledFailover")
 class ControlledFailover:
@@ -106,7 +109,7 @@ class ControlledFailover:
         if bad:
             self._conclude(
                 RunOutcome.FAILED,
-                f"Not started, since the health check found {len(bad)} things that are not well. Nothing was touched.",
+                f"Not started, since the health check found {_things(len(bad))} not well. Nothing was touched.",
             )
         return not bad
 
@@ -277,12 +280,19 @@ class ControlledFailover:
 
 
 def _figures(plan: Plan) -> dict[str, object]:
+    path = timing.critical_path(plan)
+    longest = sorted(map(plan.step, path.steps), key=lambda step: step.expected, reverse=True)[:LONGEST_STEPS]
     return {
         "plan_digest": plan.digest,
         "expected": timing.expected_duration(plan),
         "expected_outage": timing.expected_outage(plan),
-        "critical_path": timing.critical_path(plan).duration,
+        "critical_path": path.duration,
+        "longest_steps": tuple(f"{step.title} ({step.expected.total_seconds():.0f} s)" for step in longest),
     }
+
+
+def _things(count: int) -> str:
+    return "1 thing that is" if count == 1 else f"{count} things that are"
 
 
 def _decoded(value: RawValue) -> object:

@@ -9,6 +9,7 @@ import json
 from datetime import timedelta
 
 from procedure.reports import RunOutcome
+from procedure.verdicts import Answer
 from workflows.status import Hint, RunReport, StageView, Status, StepState, Wait
 
 LIMIT = 3700
@@ -16,7 +17,10 @@ LIMIT = 3700
 MOST_NEXT_STEPS = 12
 """Shown at the end: with 220 characters each they fit, and the report has them all."""
 _MORE = "\n\n… more in the query `status`."
-_MARK = {"pending": "○", "running": "▶", "waiting": "✋", "ended": "✔", "not started": "–"}
+MOST_WARNINGS = 5
+"""Of the health check, shown at the first gate; the query `status` has them all."""
+_MARK = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
+"""Signs that every font has: a browser on a console has no emoji."""
 
 
 def render(status: Status) -> str:
@@ -37,24 +41,60 @@ def _room(text: str) -> int:
 
 
 def _head(status: Status) -> str:
-    title = f"### {status.direction.capitalize()} of {status.cluster}: {status.vacated} is vacated"
+    title = f"### {status.direction.capitalize()} of {status.cluster}: vacate {status.vacated}"
     if status.outcome is not None:
         return f"{title}\n\n{_ended(status)}"
-    lines = [f"**{_cut(status.phase, 300)}**", *_expectations(status)]
-    return f"{title}\n\n" + "\n".join(lines)
+    lines = [f"**{_where(status)}**", "", *_expectations(status)]
+    return f"{title}\n\n" + "\n".join(lines).rstrip()
+
+
+def _where(status: Status) -> str:
+    stage = next((stage for stage in status.stages if stage.state in ("waiting", "running")), None)
+    place = f"Stage {stage.number}, {stage.title}" if stage else _cut(status.phase, 100)
+    count = len(status.waits)
+    return f"{place} – waits for a person" + (f", {count} times" if count > 1 else "") if count else place
 
 
 def _expectations(status: Status) -> list[str]:
-    """What the person at the first gate wants to know."""
-    if status.expected is None or status.as_found is None:
+    """What the plan promises; at the first gate also what the person there wants to know before saying yes."""
+    if status.expected is None:
         return []
-    found = status.as_found
-    outage = _minutes(status.expected_outage)
+    told = f"about {_minutes(status.expected)} without the time that people take, outage about "
+    lines = [f"- Expected: {told}{_minutes(status.expected_outage)}"]
+    if not any(wait.gate == "before_start" for wait in status.waits):
+        return lines
+    return [*lines, *_plan(status), *_health(status), *_as_found(status)]
+
+
+def _plan(status: Status) -> list[str]:
+    longest = "; ".join(status.longest_steps)
+    where = f"the query `plan`, or `python -m starters.approve --cluster {status.cluster}`"
     return [
-        "",
-        f"- Plan {status.plan_digest}: about {_minutes(status.expected)}, outage about {outage} (query `plan`)",
-        f"- As found: storage {found.storage}, load balancer {found.load_balancer}, writes {found.writer}",
+        *(
+            [f"- The critical path, {_minutes(status.critical_path)}, has as its longest steps: {longest}"]
+            * bool(longest)
+        ),
+        f"- Plan {status.plan_digest}, {len(status.steps)} steps, each with its command: {where}",
     ]
+
+
+def _health(status: Status) -> list[str]:
+    counts = ((answer, sum(verdict.answer is answer for verdict in status.health)) for answer in Answer)
+    lines = [f"- Health check: {', '.join(f'{count} {answer.value}' for answer, count in counts if count)}"]
+    warnings = [verdict for verdict in status.health if verdict.answer is Answer.WARN]
+    lines += [
+        f"- Warning: {_line(f'{verdict.condition}: {verdict.reason}', 180)}" for verdict in warnings[:MOST_WARNINGS]
+    ]
+    left = len(warnings) - MOST_WARNINGS
+    return [*lines, f"- … and {left} more warnings, in the query `status`"] if left > 0 else lines
+
+
+def _as_found(status: Status) -> list[str]:
+    found = status.as_found
+    if found is None:
+        return []
+    daemon = f", AcdGroupDistribute {', '.join(found.daemon)}" if found.daemon else ""
+    return [f"- As found: storage {found.storage}, load balancer {found.load_balancer}, writes {found.writer}{daemon}"]
 
 
 def _minutes(duration: timedelta | None) -> str:
@@ -65,13 +105,22 @@ def _minutes(duration: timedelta | None) -> str:
 def _ended(status: Status) -> str:
     assert status.outcome is not None  # noqa: S101 - asked by the only caller
     text = f"**Ended: {status.outcome.value}. {_line(status.outcome_reason, 500)}**"
-    if status.outcome is RunOutcome.COMPLETED or not isinstance(status, RunReport):
+    if not isinstance(status, RunReport):
         return text
-    shown = status.next_steps[:MOST_NEXT_STEPS]
+    steps = status.next_steps if status.outcome is not RunOutcome.COMPLETED else ()
+    shown = steps[:MOST_NEXT_STEPS]
     lines = [f"- {_line(step, 220)}" for step in shown]
-    left = len(status.next_steps) - len(shown)
+    left = len(steps) - len(shown)
     lines += [f"- … and {left} more, in the query `report`"] if left else []
-    return "\n".join([text, "", *lines])
+    return "\n".join([text, "", *lines, *_figures(status)])
+
+
+def _figures(status: Status) -> list[str]:
+    lines = [f"- It took {_minutes(status.ended - status.began)}"] if status.ended else []
+    if status.outage is not None and status.outage.began is not None:
+        within = status.outage.interval.total_seconds()
+        lines.append(f"- The outage as measured: {_minutes(status.outage.duration)}, right to about {within:g} s")
+    return [*lines, f"- Everything else: `python -m starters.report --cluster {status.cluster}`"]
 
 
 # --- what waits for a person ------------------------------------------------------------------------------------------
@@ -87,13 +136,23 @@ def _waits(status: Status, room: int) -> str:
 
 
 def _wait(wait: Wait, text_limit: int) -> str:
-    lines = [f"#### ✋ {wait.kind.capitalize()}: {_line(wait.title, 160)}", "", _said(wait, text_limit), ""]
-    lines += _items("You vouch for", wait.vouched, text_limit) + _items("You have tried", wait.checklist, text_limit)
-    if wait.overdue:
-        lines += ["**Its deadline has passed. The run holds: it goes on only when someone decides.**", ""]
-    lines.append("More Actions → Send a Signal:")
-    lines += [f"- `{hint.signal}` – {hint.meaning}: `{_json(hint)}`" for hint in wait.hints]
+    lines = [f"#### ⚑ {wait.kind.capitalize()}: {_line(wait.title, 160)}", ""]
+    lines += [_said(wait, text_limit), ""] if wait.text != wait.title else []
+    lines += _items("You vouch for", wait.vouched, text_limit) + _items(
+        "Done and seen before you approve", wait.checklist, text_limit
+    )
+    lines += [_deadline(wait), ""]
+    lines.append("To answer: More Actions → Send a Signal, choose the signal, paste the JSON, put in your name.")
+    # Without the empty line it would be no list.
+    lines += ["", *(f"- `{hint.signal}` – {hint.meaning}: `{_json(hint)}`" for hint in wait.hints)]
     return "\n".join(lines)
+
+
+def _deadline(wait: Wait) -> str:
+    if wait.overdue:
+        return "**Its deadline has passed. The run holds: it goes on only when someone decides.**"
+    until = f"; deadline {wait.deadline:%d %b %H:%M} UTC, after which it still waits" if wait.deadline else ""
+    return f"Waits since {wait.since:%H:%M:%S} UTC{until}."
 
 
 def _said(wait: Wait, limit: int) -> str:
@@ -106,12 +165,12 @@ def _items(heading: str, items: tuple[str, ...], limit: int) -> list[str]:
         return []
     shown = items[: limit // 80]
     more = [f"- … and {len(items) - len(shown)} more, in the query `status`"] if len(shown) < len(items) else []
-    return [f"{heading}:", *(f"- {_line(item, limit)}" for item in shown), *more, ""]
+    return [f"{heading}:", "", *(f"- {_line(item, limit)}" for item in shown), *more, ""]
 
 
 def _many(waits: tuple[Wait, ...], room: int) -> str:
     """One line each, with the first of its signals; the others look alike."""
-    head = f"#### ✋ {len(waits)} things wait. More Actions → Send a Signal, one for each:\n"
+    head = f"#### ⚑ {len(waits)} things wait. More Actions → Send a Signal, one for each:\n"
     tail = (
         'Instead of `retry` or `confirm` also `skip`, the same with `"reason": "WHY"`; '
         'or `abort` for the whole run: `{"by": "YOUR NAME", "reason": "WHY"}`. Why they wait: query `status`.'
@@ -148,12 +207,21 @@ def _running(status: Status) -> str:
 def _stages(status: Status) -> str:
     if not status.stages:
         return ""
-    return "#### Stages\n\n" + "\n".join(_stage(stage) for stage in status.stages)
+    return "#### Stages, each with its time from first step to last\n\n" + "\n".join(
+        _stage(stage) for stage in status.stages
+    )
 
 
 def _stage(stage: StageView) -> str:
-    count = f" ({stage.done}/{stage.total})" if stage.total and stage.state in ("running", "waiting") else ""
-    return f"- {_MARK[stage.state]} {stage.number} {stage.title}{count}"
+    return f"- {_MARK[stage.state]} {stage.number} {stage.title}{_progress(stage)}"
+
+
+def _progress(stage: StageView) -> str:
+    if stage.state in ("running", "waiting") and stage.total:
+        return f" – {stage.done} of {stage.total}"
+    if stage.began and stage.ended:
+        return f" – {_minutes(stage.ended - stage.began)}"
+    return f" – {stage.total} steps" if stage.total > 1 else ""
 
 
 def _heard(status: Status) -> str:

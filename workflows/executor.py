@@ -307,7 +307,7 @@ class Executor:
 
         left = gate_deadline(self.ledger.waits[step.id], workflow.now())
         try:
-            await workflow.wait_condition(decided, timeout=left)
+            await workflow.wait_condition(decided, timeout=left, timeout_summary=f"Deadline: {step.title}")
         except TimeoutError:
             self.ledger.overdue(step.id)
             self.changed()

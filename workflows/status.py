@@ -140,6 +140,8 @@ class Status(Told):
     expected: timedelta | None = None
     expected_outage: timedelta | None = None
     critical_path: timedelta | None = None
+    longest_steps: tuple[str, ...] = ()
+    """The longest ones of those that decide how long the run takes, each with its usual time."""
     stages: tuple[StageView, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     waits: tuple[Wait, ...] = ()

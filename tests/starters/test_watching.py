@@ -101,7 +101,7 @@ async def on_terminal(shell: Shell, command: str, *arguments: str) -> AsyncItera
 async def test_plain_lines_tell_each_change_and_the_outcome(worked: Shell) -> None:
     named = ("--inventory", str(worked.inventory), "--vacate", "vm-host-1", "--reason", "gate task", "--watch")
     async with piped(worked, "failover", *named) as screen:
-        await screen.shows("✋ Waiting since")
+        await screen.shows("⚑ Waiting since")
         await screen.shows(f"python -m starters.approve --cluster {worked.cluster} --gate before_start")
         assert (await worked.about("approve", "--yes", "--by", "bob")).code == ExitCode.OK
         await screen.shows("bob: approve before_start")
@@ -116,7 +116,7 @@ async def test_plain_lines_tell_each_change_and_the_outcome(worked: Shell) -> No
 async def test_interrupting_leaves_the_run_alone(worked: Shell) -> None:
     await worked.start("gate")
     async with piped(worked, "status", "--cluster", worked.cluster, "--watch") as screen:
-        await screen.shows("✋ Waiting since")
+        await screen.shows("⚑ Waiting since")
         screen.process.send_signal(signal.SIGINT)
         await screen.shows("The run goes on")
         assert await screen.ends() == ExitCode.INTERRUPTED
@@ -131,7 +131,7 @@ async def test_watching_outlives_the_worker(shell: Shell, temporal: WorkflowEnvi
         await screen.shows(f"No worker of cluster {shell.cluster} answers")
         await screen.shows("python -m worker")
         async with Worker(temporal.client, task_queue=queue, workflows=WORKFLOWS):
-            await screen.shows("✋ Waiting since")
+            await screen.shows("⚑ Waiting since")
             assert (await shell.about("reject", "--comment", "enough", "--by", "bob")).code == ExitCode.OK
             assert await screen.ends() == ExitCode.ABORTED
 
