@@ -28,10 +28,10 @@ PATIENT_POLLS: Final = 10
 cluster manager). While a state is waited for, a refusal counts only after this many polls in a row."""
 
 _NEXT: Final = {
-    "refused": "see to the condition, then retry; or skip the step with a reason, or abort",
-    "rejected": "mend the access (credentials, host key, certificate, privilege), then retry",
-    "failed": "look at the system, then retry; or skip the step with a reason, or abort",
-    "unknown": "look at the system yourself, then retry: it is observed again before anything is done",
+    "refused": "See to the condition, then retry; or skip the step with a reason, or abort.",
+    "rejected": "Mend the access (credentials, host key, certificate, privilege), then retry.",
+    "failed": "Look at the system, then retry; or skip the step with a reason, or abort.",
+    "unknown": "Look at the system yourself, then retry: it is observed again before anything is done.",
 }
 
 ProblemKind = Literal["refused", "rejected", "failed", "unknown"]
@@ -171,8 +171,8 @@ class Engine:
             kind=kind,
             machine=self.command.target,
             expected=sight.wanted.condition,
-            seen=shortened(f"{trouble.machine}: {trouble.seen} Then: {sight.wanted.text}"),
-            next_step=trouble.next_step or _NEXT[kind],
+            seen=shortened(f"{trouble.machine}: {trouble.seen}. Afterwards: {_answered(sight.wanted)}"),
+            next_step=_sentence(_helps(trouble, sight.wanted)) or _NEXT[kind],
             report=self._report(Outcome.UNKNOWN, sight, verdicts),
         )
         raise StepInterrupted(problem) if isinstance(trouble, Transient) else StepStopped(problem)
@@ -256,10 +256,28 @@ class Engine:
             kind=kind,
             machine=self.command.target,
             expected="; ".join(verdict.condition for verdict in against),
-            seen="; ".join(shortened(verdict.reason) or verdict.answer.value for verdict in against),
+            seen="; ".join(dict.fromkeys(_answered(verdict) for verdict in against)),
             next_step=" ".join(dict.fromkeys(v.next_step for v in against if v.next_step)) or _NEXT[kind],
             report=self._report(outcome, sight, verdicts or against),
         )
+
+
+def _answered(verdict: Verdict) -> str:
+    return shortened(verdict.reason) or verdict.answer.value
+
+
+def _helps(trouble: SystemTrouble, wanted: Verdict) -> str:
+    """Where the state was seen in spite of the trouble, it says more than the trouble; access is mended first."""
+    if trouble.trouble != "rejected" and wanted.answer is Answer.FAIL and wanted.next_step:
+        return wanted.next_step
+    return trouble.next_step or wanted.next_step
+
+
+def _sentence(step: str) -> str:
+    """What can be done, ending with what to tell the run; empty if there is nothing."""
+    if not step:
+        return ""
+    return step if "retry" in step else f"{step[0].upper()}{step[1:].rstrip('.')}. Then retry."
 
 
 def _told(observation: Observation) -> str:

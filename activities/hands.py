@@ -55,7 +55,8 @@ class Hands:
                     "subject": subject,
                     "at": at,
                     "source": subject.key,
-                    "problem": str(trouble),
+                    "problem": f"{trouble.machine}: {trouble.seen}",
+                    "next_step": trouble.next_step,
                     "trouble": trouble.trouble,
                 }
             )

@@ -226,7 +226,7 @@ class Ssh:
                 return Completed(machine, command, None, "", "")
             if isinstance(error, TimeoutError) and not isinstance(error, asyncssh.Error):
                 raise _no_answer(machine, command, f"no answer within {seconds:g} s") from error
-            raise translated(machine, f"`{command}` (it is unknown whether it was done)", error) from error
+            raise translated(machine, f"`{command}`", error) from error
         status = process.exit_status
         if status is None and not request.detached:
             signal = process.exit_signal
@@ -299,7 +299,8 @@ def _key(target: _Target, reference: str) -> asyncssh.SSHKey:
 
 
 def _no_answer(machine: str, command: str, why: str) -> Transient:
-    return Transient(machine, f"`{command}`: {why}; it is unknown whether it was done")
+    hint = "look at its console: it may hang, or have more to do than it can"
+    return Transient(machine, f"`{command}`: {why}", hint)
 
 
 async def _kept(stream: asyncssh.SSHReader[str], keep: int) -> tuple[str, bool]:

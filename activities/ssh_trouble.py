@@ -98,7 +98,8 @@ class HostKeys:
             raise Rejected(
                 machine, f"the known_hosts file {file} can't be used: {error}", "correct the file or its path"
             ) from error
-        return cls(known, file, tuple(_described(key) for key in trusted))
+        # The same key stands there by name and by address.
+        return cls(known, file, tuple(dict.fromkeys(_described(key) for key in trusted)))
 
     def refusal(self) -> str:
         """Which key was expected and which was seen."""

@@ -61,6 +61,7 @@ _REFUSED = {
 }
 _GOING_DOWN = (1115, 1190)
 """ERROR_SHUTDOWN_IN_PROGRESS, ERROR_SHUTDOWN_IS_SCHEDULED."""
+_HANGS = "look at its console: it may hang, or have more to do than it can"
 # What cmd.exe would not hand on as it is. Everything else is quoted below.
 _NOT_FOR_CMD = re.compile(r'["%&|<>^!\x00-\x1f]')
 _PLAIN = re.compile(r"[A-Za-z0-9_.:\\/-]+")
@@ -277,11 +278,10 @@ def _text(content: bytes) -> str:
 
 
 def _trouble(machine: str, title: str, call: _Call, cause: Exception) -> SystemTrouble:
-    unknown = " (it is unknown whether it was done)" if call.sent else ""
     if type(cause) is TimeoutError:
         seconds = call.limit.total_seconds()
-        return Transient(machine, f"`{title}`{unknown}: no answer within {seconds:g} s")
-    return translated(machine, f"`{title}`{unknown}", cause)
+        return Transient(machine, f"`{title}`: no answer within {seconds:g} s", _HANGS)
+    return translated(machine, f"`{title}`", cause)
 
 
 def _quoted(machine: str, word: str) -> str:

@@ -293,6 +293,8 @@ class Observation(Value):
     fact: Fact | None = None
     problem: str = ""
     """Why the fact is unknown; empty if there is one."""
+    next_step: str = ""
+    """What a person can do about the problem."""
     trouble: Literal["", "transient", "rejected", "not understood"] = ""
     """Kind of the problem: a connection that may come back, a refusal that won't, an answer nobody knows."""
 

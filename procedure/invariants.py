@@ -378,13 +378,16 @@ def off_before(situation: Situation, machine: str, facts: Facts) -> Verdict:
 
 
 def not_seen(condition: str, subjects: list[Subject], facts: Facts, *, invariant: int | None = None) -> Verdict:
-    """Nobody can tell: names each subject that was not observed, and why."""
-    reasons = "; ".join(f"{s.key}: {_why(s, facts)}" for s in subjects)
-    return unknown(condition, reasons, "Make it observable again, then retry.", invariant=invariant)
+    """Nobody can tell: says of each subject that was not observed why not, and what can be done about it."""
+    unseen = [s for s in subjects if (seen := facts.observation(s)) is None or seen.fact is None]
+    reasons = dict.fromkeys(_why(s, facts) for s in unseen)
+    steps = dict.fromkeys(o.next_step for s in unseen if (o := facts.observation(s)) and o.next_step)
+    reason = "; ".join(reasons) or f"{', '.join(s.key for s in subjects)}: what was seen does not decide it"
+    step = " ".join(f"{step[0].upper()}{step[1:].rstrip('.')}." for step in steps) or "See that it can be observed."
+    return unknown(condition, reason, f"{step} Then retry.", invariant=invariant)
 
 
 def _why(subject: Subject, facts: Facts) -> str:
     observation = facts.observation(subject)
-    if observation is None or observation.fact is None:
-        return facts.why_unknown(subject)
-    return "what was seen does not decide it"
+    # A problem names its machine; that nothing was looked at says nothing about which.
+    return observation.problem if observation and observation.problem else f"{subject.key}: not observed"

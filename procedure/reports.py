@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from procedure.values import Value
 from procedure.verdicts import Verdict
@@ -66,7 +66,17 @@ class StepProblem(Value):
     @property
     def text(self) -> str:
         """All of it in one paragraph."""
-        return f"{self.machine}: {self.kind}. Expected: {self.expected}. Seen: {self.seen}. Next: {self.next_step}"
+        seen = self.seen.rstrip(".")
+        return f"{self.machine}: {_MEANS[self.kind]}. Expected: {self.expected}. Seen: {seen}. Next: {self.next_step}"
+
+
+_MEANS: Final = {
+    "refused": "refused, since a condition does not hold; nothing was sent",
+    "rejected": "rejected, access was denied",
+    "failed": "failed, the wanted state did not come",
+    "unknown": "unknown, nobody can tell whether it is or will be so",
+}
+"""What each kind of problem means to somebody who does not know this product's words."""
 
 
 class Sample(Value):

@@ -10,6 +10,16 @@ from workflows.ledger import Ledger
 from workflows.status import RunReport, StageView, Status, StepRecord, StepState
 
 _HEALTH = Stage(number=0, label="preconditions", title="Health check")
+MOST_CONDITIONS = 3
+"""Named of those that fail for the same reason: what is to be done is the same for all."""
+MOST_STOPPED = 6
+"""Named of what is stopped; the report has each step."""
+_AT_ANY_TIME = "Nothing was touched. The run can be started again at any time."
+_BY_HAND = (
+    "Nothing was rolled back. Go on by hand from there by the procedure, or put back by hand what was done; the report "
+    "names each step with its commands. Then run a health check (starters.health) before anything else."
+)
+_BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again; the health check alone: starters.health."
 _StageState = Literal["pending", "running", "waiting", "ended", "not started"]
 
 
@@ -56,7 +66,7 @@ def phase(status: Status) -> tuple[str, str]:
     waiting = "; ".join(wait.title for wait in status.waits)[:200] or "nothing"
     if status.outcome is not None:
         return f"ended: {status.outcome.value}", waiting
-    busy = [stage for stage in status.stages if stage.state in ("running", "waiting")]
+    busy = [stage for state in ("waiting", "running") for stage in status.stages if stage.state == state]
     if busy:
         return f"{busy[0].number:02d} {busy[0].title}"[:200], waiting
     coming = [stage for stage in status.stages if stage.state == "pending"]
@@ -68,9 +78,23 @@ def next_steps(report: RunReport) -> tuple[str, ...]:
     if report.outcome is None or report.outcome is RunOutcome.COMPLETED:
         return ()
     if not report.plan_digest:
-        bad = [verdict for verdict in report.health if not verdict.allows]
-        return tuple(f"{v.condition}: {v.reason}. {v.next_step}".strip() for v in bad) or ("Nothing was touched.",)
+        ill = _ill(report)
+        return (*ill, _BEGIN_AGAIN) if ill else (_AT_ANY_TIME,)
     return (*_skipped(report), *_troubled(report), *_undone(report))
+
+
+def _ill(report: RunReport) -> tuple[str, ...]:
+    """What the health check did not like. What has the same cause is told once: a host has ten machines."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for verdict in report.health:
+        if not verdict.allows:
+            causes.setdefault((verdict.reason.rstrip("."), verdict.next_step), []).append(verdict.condition)
+    return tuple(f"{_all(conditions)}: {reason}. {step}".strip() for (reason, step), conditions in causes.items())
+
+
+def _all(conditions: list[str]) -> str:
+    more = len(conditions) - MOST_CONDITIONS
+    return "; ".join(conditions[:MOST_CONDITIONS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _skipped(report: RunReport) -> tuple[str, ...]:
@@ -93,8 +117,34 @@ def _troubled(report: RunReport) -> tuple[str, ...]:
 def _undone(report: RunReport) -> tuple[str, ...]:
     if report.outcome is not RunOutcome.ABORTED:
         return ()
-    left = [record for record in report.steps if record.state is StepState.NOT_STARTED]
-    done = [record for record in report.steps if record.outcome is Outcome.DONE and record.stage > 0]
-    text = f"{len(done)} steps were done and stay done, {len(left)} were not started"
-    first = f"; the first of them: {left[0].title}" if left else ""
-    return (f"{text}{first}. Run a health check before anything else.",)
+    if all(record.outcome is not Outcome.DONE for record in report.steps if record.stage > 0):
+        return (_AT_ANY_TIME,)
+    return (*_how_far(report), *_not_served(report), _BY_HAND)
+
+
+def _how_far(report: RunReport) -> tuple[str, ...]:
+    stages = [stage for stage in report.stages if stage.number > 0]
+    begun = [stage for stage in stages if stage.done]
+    left = [f"{stage.number} {stage.title}" for stage in stages if not stage.done and stage.total]
+    done = ", ".join(f"{stage.number} {stage.title} ({stage.done} of {stage.total} steps)" for stage in begun)
+    return (f"Stays as it is now: {done}.", *((f"Not begun: {', '.join(left)}.",) if left else ()))
+
+
+def _not_served(report: RunReport) -> tuple[str, ...]:
+    """What was stopped and not started again, by machine: nobody is served by it."""
+    stopped = _changed(report, "stop_component", "Stop ")
+    started = _changed(report, "start_component", "Start ")
+    off = {record.target for record in report.steps if record.kind == "shut_down_machine" and record.outcome in _SO}
+    still = {name: machine for name, machine in stopped.items() if name not in started and machine not in off}
+    if not still:
+        return ()
+    named = ", ".join(list(still)[:MOST_STOPPED]) + (f" and {n} more" if (n := len(still) - MOST_STOPPED) > 0 else "")
+    return (f"Nobody is served by what is stopped: {named}. Start it on the side that has the storage.",)
+
+
+def _changed(report: RunReport, kind: str, verb: str) -> dict[str, str]:
+    steps = [record for record in report.steps if record.kind == kind and record.outcome in _SO]
+    return {record.title.removeprefix(verb): record.target for record in steps}
+
+
+_SO = (Outcome.DONE, Outcome.UNCHANGED)

@@ -30,6 +30,12 @@ USUAL_CUT = timedelta(seconds=5)
 """A hypervisor cuts the power at once, and then has to say so."""
 
 
+_NEXT = (
+    "Look at the console of {machine}, then retry; or retry with force and a reason, which cuts its power where the "
+    "VM-Host can."
+)
+
+
 class ShutDownMachine(Command):
     """Shut a machine down in order, by its own operating system."""
 
@@ -167,7 +173,7 @@ def _is_off(machine: str, facts: Facts) -> Verdict:
         return passed(condition, "its provider says so" if fact.provider == "off" else f"silent: {fact.silent}")
     ports = ", ".join(str(port) for port in fact.answering)
     seen = f"it is {fact.state}" + (f", port {ports} answers" if ports else "")
-    return failed(condition, seen, f"Look at the console of {machine}; retry, or cut its power with your word.")
+    return failed(condition, seen, _NEXT.format(machine=machine))
 
 
 def _not_needed(situation: Situation, machine: str, facts: Facts) -> tuple[Verdict, ...]:

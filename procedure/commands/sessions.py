@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar, Literal
 
@@ -20,7 +21,8 @@ USUAL_DRAIN = timedelta(minutes=1)
 
 ENDED_BY = (
     "They end when their program disconnects: stop it on the host named (or KILL the row, which rolls back its "
-    "transaction). Rows of the load balancer that stay in Sleep end when HAProxy is reloaded there."
+    "transaction). Rows of the load balancer that stay in Sleep end when HAProxy is reloaded there. "
+    "Then retry."
 )
 
 
@@ -54,7 +56,7 @@ class AwaitDrained(Command):
         answers = (
             _still_active(situation.inventory, self.balancer, facts),
             _no_balancer_sessions(situation.inventory, self.balancer, facts),
-            _no_database_sessions(self.master, facts),
+            _no_database_sessions(situation.inventory, self.master, facts),
         )
         bad = tuple(v for v in answers if not v.allows)
         condition = f"no session is active on {self.balancer} and {self.master}"
@@ -103,7 +105,7 @@ def _servers_with_sessions(inventory: Inventory, fact: BalancerFact) -> tuple[st
     return tuple(f"{s.backend}/{s.server}: {s.sessions + s.queued}" for s in counted if s.sessions or s.queued)
 
 
-def _no_database_sessions(master: str, facts: Facts) -> Verdict:
+def _no_database_sessions(inventory: Inventory, master: str, facts: Facts) -> Verdict:
     condition = f"the process list of {master} holds replication entries only"
     fact = facts.sessions(master)
     if fact is None:
@@ -113,17 +115,18 @@ def _no_database_sessions(master: str, facts: Facts) -> Verdict:
         return unknown(condition, "the account lacks the PROCESS privilege and sees only itself", step)
     if fact.count == 0:
         return passed(condition, f"0 on {master}")
-    return failed(condition, who_is_left(fact), ENDED_BY)
+    return failed(condition, who_is_left(inventory, fact), ENDED_BY)
 
 
-def who_is_left(fact: SessionsFact) -> str:
-    """The sessions left, grouped by user and host: "12 from app@10.77.0.31 (Sleep)"."""
-    groups = Counter(_from(session) for session in fact.sessions)
+def who_is_left(inventory: Inventory, fact: SessionsFact) -> str:
+    """The sessions left, grouped by user and host: "12 from app@10.77.0.31 (acd-lb1, Sleep)"."""
+    names = {machine.address: f"{machine.name}, " for machine in inventory.machines}
+    groups = Counter(_from(session, names) for session in fact.sessions)
     listed = [f"{count} from {source}" for source, count in groups.most_common()]
     hidden = fact.count - len(fact.sessions)
     return ", ".join(listed + ([f"{hidden} more"] if hidden > 0 else []))
 
 
-def _from(session: Session) -> str:
+def _from(session: Session, names: Mapping[str, str]) -> str:
     host = session.address.rsplit(":", 1)[0] if session.address.count(":") == 1 else session.address
-    return f"{session.user}@{host} ({session.command})"
+    return f"{session.user}@{host} ({names.get(host, '')}{session.command})"

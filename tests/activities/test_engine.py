@@ -130,7 +130,9 @@ class Bad:
         Bad("not understood at the first look", "unknown", looks=[GIBBERISH], seen="nobody knows"),
         Bad("denied while acting", "rejected", sent=1, act=raising(DENIED), seen="permission denied"),
         Bad("not understood while acting", "unknown", sent=1, act=raising(GIBBERISH), seen="nobody knows"),
-        Bad("lost while acting", "unknown", retry=True, sent=1, act=raising(LOST), seen="connection lost Then: "),
+        Bad(
+            "lost while acting", "unknown", retry=True, sent=1, act=raising(LOST), seen="connection lost. Afterwards: "
+        ),
         Bad("lost while acting and after", "unknown", retry=True, sent=1, act=raising(LOST), looks=[None, LOST]),
         Bad("no effect", "failed", sent=1, seen="running"),
         Bad("stays on its way", "failed", sent=1, looks=[None, *times("stopping")], seen="stopping"),

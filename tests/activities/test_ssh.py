@@ -184,7 +184,7 @@ async def test_a_connection_lost_in_the_middle_leaves_it_unknown(ssh: Ssh, ssh_s
         ssh_server.cut()
 
     ssh_server.answer = cut
-    with pytest.raises(Transient, match="unknown whether it was done") as lost:
+    with pytest.raises(Transient, match="systemctl stop wildfly") as lost:
         await ssh.run(MACHINE, ["systemctl", "stop", "wildfly"])
     assert lost.value.machine == MACHINE
 
@@ -336,7 +336,7 @@ async def test_the_agent_is_asked_where_no_key_is_named(ssh_server: SshServer, a
 
 async def test_a_hanging_command_is_unknown_and_ended(ssh: Ssh, ssh_server: SshServer) -> None:
     ssh_server.answer = _dies_on_term
-    with pytest.raises(Transient, match=r"no answer within 0\.2 s; it is unknown whether it was done"):
+    with pytest.raises(Transient, match=r"no answer within 0\.2 s"):
         await ssh.run(MACHINE, ["systemctl", "stop", "wildfly"], timeout=QUICK)
     command = ssh_server.commands[-1]
     await asyncio.wait_for(command.closed.wait(), 5)

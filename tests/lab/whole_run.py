@@ -199,6 +199,8 @@ class WholeRun:
                         last = await self.status()
                         if predicate(last):
                             return last
+                        if last.outcome is not None:
+                            raise AssertionError(f"the run has ended and it is not so: {self._words(last)}")
                     await asyncio.sleep(_LOOK_SECONDS)
         except TimeoutError:
             raise AssertionError(f"not so within {within} s: {self._words(last)}") from None
@@ -237,7 +239,7 @@ class WholeRun:
             return f"the run never answered\n{tail}"
         waits = "\n".join(f"  {wait.kind} {wait.step}: {wait.text}" for wait in status.waits)
         running = ", ".join(step.id for step in status.steps if step.state == "running")
-        return f"{status.phase}, outcome {status.outcome}, running {running}, waits\n{waits}\n{tail}"
+        return f"{status.phase} {status.outcome_reason}, running {running}, waits\n{waits}\n{tail}"
 
     # --- people ------------------------------------------------------------------------------------------------------
 
