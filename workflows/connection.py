@@ -27,6 +27,8 @@ holds it for 30 s."""
 START_A_SERVER = "temporal server start-dev"
 _LONGEST_REASON = 300  # of the SDK's own words: the rest is nesting
 _INNERMOST = re.compile(r'(?:message|error): "([^"]+)"')
+_PLACE = re.compile(r"line \d+, column \d+")
+_QUOTED = re.compile(r"""\"[^\"]*\"?|`[^`]*`?""")
 _REFUSALS = ("PermissionDenied", "Unauthenticated", "InvalidArgument", "Unimplemented")
 """Answers of a server that is there; trying again changes nothing."""
 
@@ -78,11 +80,12 @@ def load_profile() -> Profile:
     try:
         return Profile(ClientConfig.load_client_connect_config(config_file_strict=True))
     except (RuntimeError, OSError, ValueError) as error:
+        # Without the cause: its text repeats the line of the file, which may be the one with the API key.
         raise BadProfile(
-            f"The Temporal profile can't be used: {shortened(str(error))}\n"
+            f"The Temporal profile can't be used: {_without_content(str(error))}\n"
             "Allowed: a TOML file with [profile.NAME] sections, named by TEMPORAL_CONFIG_FILE and TEMPORAL_PROFILE, "
             "or TEMPORAL_ADDRESS and its relatives in the environment. `temporal config list` shows what is set."
-        ) from error
+        ) from None
 
 
 def identity(role: str) -> str:
@@ -126,6 +129,18 @@ def _innermost(text: str) -> str:
     """The SDK nests an error of the operating system five deep; the innermost is what a person understands."""
     found = _INNERMOST.findall(text)
     return found[-1] if found else shortened(text)
+
+
+def _without_content(text: str) -> str:
+    """What the SDK says about a profile, without what stands in it: where, and what was expected there."""
+    told = text.split("\n")
+    if len(told) == 1:
+        return shortened(_QUOTED.sub("…", text))
+    place = _PLACE.search(told[0])
+    # What is expected are names of the SDK; what was found may be a secret that stands in the wrong place.
+    found, expected, wanted = [line for line in told if line.strip()][-1].partition("expected ")
+    words = shortened(_QUOTED.sub("…", found) + expected + wanted)
+    return f"no TOML of a profile at {place.group()}: {words}" if place else words
 
 
 def shortened(text: str) -> str:
