@@ -59,7 +59,7 @@ def test_the_drain_names_who_is_left_and_what_would_end_them(situation: Situatio
     verdict = DRAINED.wanted(situation, left)
 
     assert verdict.answer is Answer.FAIL
-    assert "12 from acd@10.77.0.81 (Sleep)" in verdict.reason
+    assert "12 from acd@10.77.0.81 (acd-lb1, Sleep)" in verdict.reason
     assert "HAProxy is reloaded" in verdict.next_step
 
 
