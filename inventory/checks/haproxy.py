@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from inventory.checks.common import absent_sides, machine_names, machines_by_name, repeated, unknown
-from inventory.models import Inventory, Role
+from inventory.models import Backend, Inventory, Role
 from inventory.problems import Finding, Path
-
-_DATABASES = (Role.DATABASE_MASTER, Role.DATABASE_REPLICA)
 
 
 def has_access(inventory: Inventory) -> Iterator[Finding]:
@@ -51,15 +49,54 @@ def servers_on_both_sides(inventory: Inventory) -> Iterator[Finding]:
             yield Finding(("haproxy", "backends", index, "servers"), wrong, "at least one server on either VM-Host")
 
 
-def database_backends(inventory: Inventory) -> Iterator[Finding]:
-    """The servers that take database writes are databases."""
-    machines = machines_by_name(inventory)
+def servers_not_crossed(inventory: Inventory) -> Iterator[Finding]:
+    """No server is called like one machine and mapped to another: the wrong one would be taken out of service."""
+    called = {name.lower(): machine.name for machine in inventory.machines for name in (machine.name, machine.vm_name)}
     for index, backend in enumerate(inventory.haproxy.backends):
         for server, name in backend.servers.items():
-            if backend.kind == "database" and name in machines and machines[name].role not in _DATABASES:
+            named = called.get(server.lower(), name)
+            if named != name and name in machine_names(inventory):
+                wrong = f"the server {server} is called like the machine {named}, but is mapped to {name}"
+                allowed = f"{named}; if it really is {name}, rename the server in haproxy.cfg"
+                yield Finding(("haproxy", "backends", index, "servers", server), wrong, allowed)
+
+
+def database_backend_given(inventory: Inventory) -> Iterator[Finding]:
+    """It is known who takes the database writes."""
+    if all(backend.kind != "database" for backend in inventory.haproxy.backends):
+        wrong = "no backend is of kind database: nobody could tell which master takes the writes"
+        yield Finding(("haproxy", "backends"), wrong, "`kind: database` at the backend of the two masters")
+
+
+def database_backends(inventory: Inventory) -> Iterator[Finding]:
+    """Writes go to the two masters and to nothing else: what a replica alone has written is lost to the others."""
+    machines = machines_by_name(inventory)
+    masters = [machine.name for machine in inventory.with_role(Role.DATABASE_MASTER)]
+    for index, backend in enumerate(inventory.haproxy.backends):
+        base: Path = ("haproxy", "backends", index, "servers")
+        for server, name in backend.servers.items() if backend.kind == "database" else ():
+            if name in machines and machines[name].role != Role.DATABASE_MASTER:
                 wrong = f"{name} has the role {machines[name].role}, but the backend {backend.name} is of kind database"
-                path: Path = ("haproxy", "backends", index, "servers", server)
-                yield Finding(path, wrong, "database masters and replicas; or `kind: application`")
+                yield Finding((*base, server), wrong, "database masters; or `kind: application` where nothing writes")
+        # Told already: a third master, a backend without a server on one side, a name that no machine has.
+        absent = [name for name in masters if name not in _mapped(backend) and len(masters) == 2]
+        sided = not absent_sides(inventory, [machines[name] for name in _mapped(backend) if name in machines])
+        if backend.kind == "database" and absent and sided:
+            wrong = f"the backend {backend.name} is of kind database, but {' and '.join(absent)} is not in it"
+            yield Finding(base, wrong, "exactly the two masters")
+
+
+def _mapped(backend: Backend) -> tuple[str, ...]:
+    return tuple(backend.servers.values())
+
+
+def web_machines_balanced(inventory: Inventory) -> Iterator[Finding]:
+    """Each web machine is in a backend: otherwise it is stopped without being taken out of service."""
+    behind = {name for backend in inventory.haproxy.backends for name in backend.servers.values()}
+    for machine in inventory.with_role(Role.WEB):
+        if machine.name not in behind:
+            path: Path = ("machines", inventory.machines.index(machine), "name")
+            yield Finding(path, f"{machine.name} is in no backend", "a server in haproxy.backends for each web machine")
 
 
 def ignored_backends(inventory: Inventory) -> Iterator[Finding]:
@@ -74,6 +111,9 @@ CHECKS = (
     backend_names,
     servers_known,
     servers_on_both_sides,
+    servers_not_crossed,
+    database_backend_given,
     database_backends,
+    web_machines_balanced,
     ignored_backends,
 )

@@ -900,7 +900,51 @@ MORE = (
     ),
 )
 
-BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML)
+MEANING = (
+    Bad(
+        "servers that are crossed",
+        (
+            ("        acd-dbm1: acd-dbm1\n", "        acd-dbm1: acd-dbm2\n"),
+            ("        acd-dbm2: acd-dbm2 ", "        acd-dbm2: acd-dbm1 "),
+        ),
+        path="haproxy.backends[4].servers.acd-dbm1",
+        line="acd-dbm1: acd-dbm2",
+        says="the server acd-dbm1 is called like the machine acd-dbm1, but is mapped to acd-dbm2",
+    ),
+    one(
+        "a replica that would take the writes",
+        "        acd-dbm2: acd-dbm2 ",
+        "        acd-dbs2: acd-dbs2 ",
+        path="haproxy.backends[4].servers.acd-dbs2",
+        line="acd-dbs2: acd-dbs2",
+        says="acd-dbs2 has the role database_replica",
+    ),
+    one(
+        "a backend of the databases that lacks a master",
+        "        acd-dbm2: acd-dbm2 ",
+        "        acd-dbs2: acd-dbs2 ",
+        path="haproxy.backends[4].servers",
+        line="acd-dbm1: acd-dbm1",
+        says="exactly the two masters",
+    ),
+    one(
+        "no backend of the databases",
+        "      kind: database ",
+        "      kind: application ",
+        path="haproxy.backends",
+        line="- name: web",
+        says="no backend is of kind database",
+    ),
+    Bad(
+        "a web machine in no backend",
+        (("        acd-jb6: acd-jb6\n", ""), ("        acd-jb6: acd-jb6\n", "")),
+        path="machines[13].name",
+        line="acd-jb6",
+        says="acd-jb6 is in no backend",
+    ),
+)
+
+BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML, *MEANING)
 
 
 def golden() -> str:
