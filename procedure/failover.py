@@ -19,6 +19,7 @@ from procedure.commands import (
     CheckReplication,
     DeleteSnapshot,
     LiftSilence,
+    LookAgain,
     MovePair,
     RemoveBackup,
     RunProbe,
@@ -44,8 +45,8 @@ STAGES = (
         number=3,
         label="step 3",
         title="Stop software",
-        note="Chat, REST API and listener are stopped on both sides too, since they are started again on the surviving "
-        "one (inferred).",
+        note="First everything is looked at once more, since the health check may be hours old by now (inferred). "
+        "Chat, REST API and listener are stopped on both sides too: they are started again on the surviving one (inferred).",
     ),
     Stage(number=4, label="step 4", title="Drain sessions"),
     Stage(number=5, label="step 5", title="Move storage", note="The command is inferred; the outcome proves it."),
@@ -98,7 +99,8 @@ def plan(situation: Situation, as_found: AsFound, reference: str) -> Plan:
     approved = approve_start(draft, after=healthy)
     backed_up = back_up(draft, after=approved)
     silenced = silence_monitoring(draft, after=approved)
-    stopped = stop_software(draft, after=backed_up + silenced)
+    unchanged = look_again(draft, after=backed_up + silenced)
+    stopped = stop_software(draft, after=unchanged)
     drained = drain_sessions(draft, after=stopped)
     storage_moved = move_storage(draft, after=drained)
     balancer_moved = move_load_balancer(draft, after=storage_moved)
@@ -248,6 +250,13 @@ def comment(draft: Draft) -> str:
 
 
 # --- 3, 4: the outage begins ------------------------------------------------------------------------------------------
+
+
+def look_again(draft: Draft, *, after: Over) -> Over:
+    """The last moment at which nothing has happened yet: never begin an outage on facts that are hours old."""
+    found = draft.as_found
+    look = LookAgain(storage=found.storage, load_balancer=found.load_balancer, writer=found.writer, daemon=found.daemon)
+    return draft.do(3, "look-again", look, after=after)
 
 
 def stop_software(draft: Draft, *, after: Over) -> Over:

@@ -23,6 +23,7 @@ from procedure.invariants import (
     not_seen,
     one_primary,
     replication_problem,
+    servers_cross,
 )
 from procedure.plan import Observe, Step
 from procedure.situation import Situation
@@ -45,6 +46,12 @@ from procedure.who import PAIR_WORDS, PairName
 
 USUAL_ROUND = timedelta(seconds=5)
 """A few commands over one connection to each machine, all machines at the same time."""
+
+
+def subjects(inventory: Inventory) -> tuple[Subject, ...]:
+    """All that is observed, of all systems."""
+    of_machines = (subject for machine in inventory.machines for subject in subjects_of(inventory, machine))
+    return (*of_machines, Silences(), *(ProbeOf(name=probe.name) for probe in inventory.probes))
 
 
 def rounds(situation: Situation) -> tuple[Step, ...]:
@@ -312,6 +319,21 @@ def _balancer(inventory: Inventory, name: str, facts: Facts) -> Iterator[Verdict
         yield passed(condition)
         yield _all_up(name, fact)
         yield _servers_match(inventory, name, fact)
+        yield servers_cross(inventory, name, facts)
+        yield from _addresses_told(inventory, name, fact)
+
+
+def _addresses_told(inventory: Inventory, name: str, fact: BalancerFact) -> Iterator[Verdict]:
+    """Which machine a server is can be proved by its address alone; else the approver vouches for the inventory."""
+    known = {b.name for b in inventory.haproxy.backends}
+    unproved = [s for s in fact.servers if s.backend in known and who.machine_at(inventory, s.address) is None]
+    if unproved:
+        condition = f"the addresses of all servers on {name} prove which machines they are"
+        step = (
+            "The approver vouches for `haproxy.backends` at the first gate. `stats show-legends` on the admin page, or "
+            "the runtime socket instead of it, lets HAProxy tell its addresses."
+        )
+        yield warned(condition, ", ".join(f"{s.backend}/{s.server} {s.address or 'not told'}" for s in unproved), step)
 
 
 def _all_up(name: str, fact: BalancerFact) -> Verdict:
@@ -338,12 +360,24 @@ def _servers_match(inventory: Inventory, name: str, fact: BalancerFact) -> Verdi
     return passed(condition)
 
 
+_MASTER = Role.DATABASE_MASTER
+
+
 def _writer(inventory: Inventory, facts: Facts) -> Verdict:
     condition = "exactly one master takes database writes"
     taking = who.writers(inventory, facts)
     if taking is None:
         balancers = inventory.pairs.load_balancer.machines
         return not_seen(condition, [BalancerOn(machine=b) for b in balancers], facts)
+    strangers = [
+        f"{b.name}/{server} is {machine}, which is no master"
+        for b in inventory.haproxy.backends
+        for server, machine in b.servers.items()
+        if b.kind == "database" and inventory.machine(machine).role is not Role.DATABASE_MASTER
+    ]
+    strangers += [f"{m} takes writes and is no master" for m in taking if inventory.machine(m).role is not _MASTER]
+    if strangers:
+        return failed(condition, ", ".join(strangers), "A database backend holds the two masters and nothing else.")
     if len(taking) != 1:
         seen = f"{', '.join(taking) or 'none'} take writes behind the active load balancer"
         return failed(condition, seen, "All but one server of a database backend must be `backup`, or in MAINT.")

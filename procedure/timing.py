@@ -46,7 +46,7 @@ def expected_duration(plan: Plan) -> timedelta:
 def expected_outage(plan: Plan) -> timedelta:
     """From the first stop of stage 3 until all software that starts again is healthy."""
     found = spans(plan)
-    stopped = [found[step.id].begins for step in plan.steps_of(plan.outage_from)]
+    stopped = [found[step.id].begins for step in plan.steps_of(plan.outage_from) if step.mutates]
     started = [found[step.id].ends for step in plan.steps_of(_OUTAGE_ENDS[plan.direction])]
     return max(started) - min(stopped) if started and stopped else _NOTHING
 

@@ -11,6 +11,7 @@ from procedure.commands.balancers import AwaitServersUp, SetMaintenance
 from procedure.commands.base import Command
 from procedure.commands.checks import CheckPair, CheckReplication, RunProbe
 from procedure.commands.daemon import StartDaemon, StopDaemon
+from procedure.commands.looking import LookAgain
 from procedure.commands.machines import CutPower, ShutDownMachine
 from procedure.commands.monitoring import LiftSilence, SilenceMonitoring
 from procedure.commands.pairs import MovePair, RejoinNode
@@ -35,6 +36,7 @@ AnyCommand = Annotated[
     | DeleteSnapshot
     | SilenceMonitoring
     | LiftSilence
+    | LookAgain
     | CheckPair
     | CheckReplication
     | RunProbe,
@@ -51,6 +53,7 @@ __all__ = [
     "CutPower",
     "DeleteSnapshot",
     "LiftSilence",
+    "LookAgain",
     "MovePair",
     "RejoinNode",
     "RemoveBackup",
