@@ -14,7 +14,7 @@ from workflows.status import Status, Wait
 Kind = Literal["gate", "problem", "operator task"]
 SignalName = Literal["approve", "reject", "retry", "skip", "abort", "confirm"]
 _WORDS: dict[Kind, str] = {
-    "gate": "approve [COMMENT] | reject WHY",
+    "gate": "approve {gate} [COMMENT] | reject {gate} WHY",
     "problem": "retry | skip WHY | abort WHY",
     "operator task": "confirm [COMMENT] | skip WHY | abort WHY",
 }
@@ -71,7 +71,7 @@ def commands(wait: Wait, cluster: str) -> list[str]:
 
 def words(wait: Wait) -> str:
     """What can be typed while the run is watched."""
-    return _WORDS[wait.kind] + (" | force WHY" if wait.can_force else "")
+    return _WORDS[wait.kind].format(gate=wait.gate) + (" | force WHY" if wait.can_force else "")
 
 
 def wish_of(line: str, wait: Wait, by: str) -> Decide:
@@ -83,6 +83,12 @@ def wish_of(line: str, wait: Wait, by: str) -> Decide:
     word, _, rest = line.strip().partition(" ")
     if word.lower() not in _allowed(wait):
         raise Stopped(ExitCode.USAGE, f"{word!r} means nothing here; allowed: {words(wait)}")
+    rest = rest.strip()
+    if wait.kind == "gate":
+        # A bare word could have been meant for another gate than the one that is open by now.
+        named, _, rest = rest.partition(" ")
+        if not named or named not in (wait.gate, wait.code):
+            raise Stopped(ExitCode.USAGE, f"name the gate that is meant; allowed: {words(wait)}. Nothing was sent.")
     return wish(*_payload(word.lower(), rest.strip(), wait, by))
 
 

@@ -67,8 +67,13 @@ def test_more_than_one_wait_needs_a_name() -> None:
 @pytest.mark.parametrize(
     ("line", "wait", "wish"),
     [
-        ("approve", GATE, {"gate": "before_start", "seen": "k7f2", "by": "ann", "comment": ""}),
-        ("  REJECT not today ", GATE, {"gate": "before_start", "seen": "k7f2", "by": "ann", "comment": "not today"}),
+        ("approve before_start", GATE, {"gate": "before_start", "seen": "k7f2", "by": "ann", "comment": ""}),
+        ("approve k7f2  all fine", GATE, {"gate": "before_start", "seen": "k7f2", "by": "ann", "comment": "all fine"}),
+        (
+            "  REJECT before_start not today ",
+            GATE,
+            {"gate": "before_start", "seen": "k7f2", "by": "ann", "comment": "not today"},
+        ),
         ("retry", PROBLEM, {"step": "9-off-acd-jb1", "by": "ann", "reason": ""}),
         ("skip by hand", TASK, {"step": "3-close", "by": "ann", "reason": "by hand"}),
         ("abort enough", PROBLEM, {"by": "ann", "reason": "enough"}),
@@ -87,11 +92,26 @@ def test_force_is_a_retry_with_a_reason() -> None:
 
 @pytest.mark.parametrize(
     ("line", "wait"),
-    [("", GATE), ("yes", GATE), ("skip x", GATE), ("confirm", PROBLEM), ("skip", PROBLEM), ("reject", GATE)],
+    [
+        ("", GATE),
+        ("yes", GATE),
+        ("skip x", GATE),
+        ("confirm", PROBLEM),
+        ("skip", PROBLEM),
+        ("reject before_start", GATE),
+    ],
 )
 def test_lines_that_mean_nothing_send_nothing(line: str, wait: Wait) -> None:
     with pytest.raises(Stopped):
         wish_of(line, wait, "ann")
+
+
+@pytest.mark.parametrize("line", ["approve", "approve yes", "approve functionality", "reject too early"])
+def test_a_gate_is_opened_only_by_its_own_name(line: str) -> None:
+    with pytest.raises(Stopped, match="name the gate that is meant; allowed: approve before_start"):
+        wish_of(line, GATE, "ann")
+    with pytest.raises(Stopped):
+        wish_of("approve", GATE.model_copy(update={"code": ""}), "ann")
 
 
 def test_force_means_nothing_where_there_is_none() -> None:

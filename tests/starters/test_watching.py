@@ -139,17 +139,31 @@ async def test_watching_outlives_the_worker(shell: Shell, temporal: WorkflowEnvi
 async def test_a_person_at_a_terminal_decides_where_he_watches(worked: Shell) -> None:
     named = ("--inventory", str(worked.inventory), "--vacate", "vm-host-1", "--reason", "gate problem", "--watch")
     async with on_terminal(worked, "failover", *named, "--by", "ann") as screen:
-        await screen.shows("Or here, as ann: approve [COMMENT] | reject WHY")
+        await screen.shows("Or here, as ann: approve before_start [COMMENT] | reject before_start WHY")
         screen.type("retry")
-        await screen.shows("'retry' means nothing here; allowed: approve [COMMENT] | reject WHY")
-        screen.type("reject")
+        await screen.shows(
+            "'retry' means nothing here; allowed: approve before_start [COMMENT] | reject before_start WHY"
+        )
+        screen.type("reject before_start")
         await screen.shows("comment: string should have at least 1 character. Nothing was sent.")
-        screen.type("approve fine by me")
+        screen.type("approve before_start fine by me")
         await screen.shows("Accepted: approved: Approve the start")
         await screen.shows("Or here, as ann: retry | skip WHY | abort WHY")
         screen.type("retry")
         await screen.shows("ended: completed")
         assert await screen.ends() == ExitCode.OK
+
+
+async def test_what_is_typed_ahead_decides_nothing(worked: Shell) -> None:
+    await worked.start("gate problem")
+    async with on_terminal(worked, "status", "--cluster", worked.cluster, "--watch", "--by", "ann") as screen:
+        await screen.shows("Enter to go on watching")
+        screen.type("approve before_start\nretry\nretry")
+        await screen.shows("Accepted: approved: Approve the start")
+        await screen.shows("retry | skip WHY | abort WHY | Enter to go on watching")
+        screen.type("abort enough")
+        await screen.shows("Accepted")
+        assert await screen.ends() == ExitCode.ABORTED
 
 
 async def test_what_is_decided_elsewhere_ends_the_question(worked: Shell) -> None:
