@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -33,7 +34,7 @@ _STATUS: tuple[tuple[re.Pattern[str], Admin, bool], ...] = (
     (re.compile(r"DRAIN \(agent\)"), "ready", False),
     (re.compile(r"DRAIN( \d+/\d+)?"), "drain", False),
 )
-_STATE_COLUMNS = ("be_name", "srv_name", "srv_admin_state")
+_STATE_COLUMNS = ("be_name", "srv_name", "srv_addr", "srv_admin_state")
 # SRV_ADMF_*: forced and inherited maintenance, then drain; `disabled` in the configuration sets the first two bits too.
 _MAINT, _DRAIN, _KNOWN = 0x01 | 0x02, 0x08 | 0x10, 0x7F
 _STATE_BEGINS = re.compile(r"^1\n(?=# be_id be_name )", re.MULTILINE)
@@ -86,7 +87,17 @@ def _server(machine: str, row: Mapping[str, str]) -> ServerState:
         queued=_number(machine, row, "qcur"),
         # A check that runs at this moment is marked by a star before the result of the last one.
         check=row["check_status"].removeprefix("* "),
+        address=_host(row.get("addr", "")),
     )
+
+
+def _host(endpoint: str) -> str:
+    """The address of `address:port` or `[address]:port`; empty if it is not told, or no address (`unix`, a name)."""
+    host = endpoint.rpartition(":")[0].strip("[]") or endpoint
+    try:
+        return ipaddress.ip_address(host).compressed
+    except ValueError:
+        return ""
 
 
 def _meaning(machine: str, row: Mapping[str, str]) -> tuple[Admin, bool]:
@@ -128,8 +139,8 @@ def _complete(machine: str, rows: Sequence[Mapping[str, str]], servers: Sequence
         raise NotUnderstood(machine, "HAProxy lists a server twice")
 
 
-def read_servers_state(machine: str, text: str) -> dict[Server, Admin]:
-    """What an administrator set on each server, from `show servers state` (version 1).
+def read_servers_state(machine: str, text: str) -> dict[Server, tuple[Admin, str]]:
+    """What an administrator set on each server, and its address, from `show servers state` (version 1).
 
     Raises:
         NotUnderstood: another version, a missing column, an unknown flag.
@@ -143,7 +154,7 @@ def read_servers_state(machine: str, text: str) -> dict[Server, Admin]:
     return dict(_states(machine, header, [line for line in lines[2:] if line]))
 
 
-def _states(machine: str, header: Sequence[str], lines: Sequence[str]) -> Iterator[tuple[Server, Admin]]:
+def _states(machine: str, header: Sequence[str], lines: Sequence[str]) -> Iterator[tuple[Server, tuple[Admin, str]]]:
     for line in lines:
         values = line.split()
         if len(values) != len(header):
@@ -153,7 +164,7 @@ def _states(machine: str, header: Sequence[str], lines: Sequence[str]) -> Iterat
         if not (flags.isascii() and flags.isdigit() and len(flags) < 4 and int(flags) & ~_KNOWN == 0):
             raise NotUnderstood(machine, f"HAProxy's administrative state {flags!r} of {row['srv_name']}")
         set_to: Admin = "maint" if int(flags) & _MAINT else "drain" if int(flags) & _DRAIN else "ready"
-        yield (row["be_name"], row["srv_name"]), set_to
+        yield (row["be_name"], row["srv_name"]), (set_to, _host(row["srv_addr"]))
 
 
 def read_both(machine: str, text: str) -> tuple[ServerState, ...]:
@@ -168,7 +179,11 @@ def read_both(machine: str, text: str) -> tuple[ServerState, ...]:
     servers, states = read_stat(machine, parts[0]), read_servers_state(machine, "1\n" + parts[1])
     if {(server.backend, server.server) for server in servers} != set(states):
         raise NotUnderstood(machine, "HAProxy's statistics and its server states list different servers")
-    return tuple(server.model_copy(update={"admin": states[server.backend, server.server]}) for server in servers)
+    return tuple(_with_state(server, *states[server.backend, server.server]) for server in servers)
+
+
+def _with_state(server: ServerState, admin: Admin, address: str) -> ServerState:
+    return server.model_copy(update={"admin": admin, "address": address or server.address})
 
 
 _ST = re.compile(r".*;st=(?P<st>[A-Z]+)")

@@ -136,6 +136,8 @@ def _admin_page(page: AdminPage) -> list[str]:
         "  stats enable",
         f"  stats uri {_quoted(page.path)}",
         "  stats show-node",
+        # Tells the address of each server, which proves which machine it is.
+        "  stats show-legends",
         f"  stats auth {_quoted(f'{page.user}:{page.password}')}",
         "  stats admin if TRUE",
     ]

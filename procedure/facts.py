@@ -143,6 +143,8 @@ class ServerState(Value):
     sessions: int = 0
     queued: int = 0
     check: str = ""
+    address: str = ""
+    """Address it sends connections to, without port; empty: not told (an admin page without `stats show-legends`)."""
 
 
 class BalancerFact(Value):

@@ -149,8 +149,9 @@ def takes_no_writes(situation: Situation, machine: str, facts: Facts) -> Verdict
         return not_seen(condition, subjects, facts, invariant=3)
     if machine in taking:
         return failed(condition, "the active load balancer sends writes there", f"Set {machine} to MAINT.", invariant=3)
-    if not taking:
-        return failed(condition, "no master takes writes at all", "Bring the other master UP first.", invariant=3)
+    if not any(situation.inventory.machine(m).role is Role.DATABASE_MASTER for m in taking):
+        seen = f"no master takes writes at all, only {', '.join(taking)}" if taking else "no master takes writes at all"
+        return failed(condition, seen, "Bring the other master UP first.", invariant=3)
     return passed(condition, f"writes go to {', '.join(taking)}", invariant=3)
 
 
@@ -169,6 +170,32 @@ def in_maintenance(situation: Situation, machine: str, balancer: str, facts: Fac
     if wrong:
         return failed(condition, ", ".join(wrong), f"Set {machine} to MAINT on {balancer} first.", invariant=3)
     return passed(condition, ", ".join(f"{backend}/{server} MAINT" for backend, server in servers), invariant=3)
+
+
+def servers_cross(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
+    """3: no server is another machine than the inventory says; else MAINT would be set for the wrong one."""
+    condition = f"every server on {balancer} is the machine that the inventory says"
+    fact = facts.balancer(balancer)
+    if fact is None:
+        return not_seen(condition, [BalancerOn(machine=balancer)], facts, invariant=3)
+    if not fact.running:
+        return not_applicable(condition, f"HAProxy does not run on {balancer}", invariant=3)
+    wrong = crossed_servers(inventory, fact)
+    if wrong:
+        step = "Correct `haproxy.backends` in the inventory, or HAProxy: MAINT would be set for the wrong machine."
+        return failed(condition, ", ".join(wrong), step, invariant=3)
+    return passed(condition, invariant=3)
+
+
+def crossed_servers(inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
+    """Servers that have the address of another machine than the inventory says, each with what was seen."""
+    return tuple(
+        f"{backend.name}/{state.server} has {state.address}, the address of {real}, not of {said}"
+        for backend in inventory.haproxy.backends
+        for state in fact.of(backend.name)
+        if (said := backend.servers.get(state.server))
+        and (real := who.machine_at(inventory, state.address)) not in (None, said)
+    )
 
 
 def not_in_state(fact: BalancerFact, servers: tuple[tuple[str, str], ...], wanted: str) -> tuple[str, ...]:

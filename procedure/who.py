@@ -105,6 +105,17 @@ def state_of(fact: BalancerFact, backend: str, server: str) -> ServerState | Non
     return next((state for state in fact.of(backend) if state.server == server), None)
 
 
+def machine_behind(inventory: Inventory, backend: Backend, state: ServerState) -> str | None:
+    """The machine a server really is: by its address if that is some machine's, else as the inventory says."""
+    return machine_at(inventory, state.address) or backend.servers.get(state.server)
+
+
+def machine_at(inventory: Inventory, address: str) -> str | None:
+    """The machine that has an address, or None."""
+    wanted = _normal(address)
+    return next((m.name for m in inventory.machines if address and _normal(m.address) == wanted), None)
+
+
 def _takes_connections(state: ServerState) -> bool:
     return state.up and state.admin == "ready"
 
@@ -120,7 +131,8 @@ def writers_of(inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
     machines: list[str] = []
     for backend in inventory.haproxy.backends:
         if backend.kind == "database":
-            machines += [backend.servers[s.server] for s in _used(fact.of(backend.name)) if s.server in backend.servers]
+            behind = (machine_behind(inventory, backend, s) for s in _used(fact.of(backend.name)))
+            machines += [machine for machine in behind if machine is not None]
     return tuple(dict.fromkeys(machines))
 
 

@@ -10,7 +10,7 @@ from procedure import who
 from procedure.commands.base import Command
 from procedure.facts import Facts
 from procedure.instructions import Instruction, SetServers
-from procedure.invariants import a_server_stays, caught_up, not_in_state, not_seen
+from procedure.invariants import a_server_stays, caught_up, not_in_state, not_seen, servers_cross
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed
@@ -59,12 +59,13 @@ class SetMaintenance(Command):
         return passed(condition, "in every backend")
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
-        """A server stays in every backend, and who gets the writes has caught up (invariants 6 and 5)."""
+        """Servers are who they should be, one stays in every backend, who gets the writes has caught up (3, 6, 5)."""
         inventory = situation.inventory
         stays = a_server_stays(inventory, self.balancer, self.machines, facts)
         masters = self._masters_that_get_writes(inventory)
         fresh = tuple(caught_up(m, self._sources(inventory, m), facts, inventory) for m in masters)
-        return (stays, *fresh) if self.state == "maint" else fresh
+        right = servers_cross(inventory, self.balancer, facts)
+        return (right, stays, *fresh) if self.state == "maint" else (right, *fresh)
 
     def _masters_that_get_writes(self, inventory: Inventory) -> tuple[str, ...]:
         """MAINT for a master moves writes to the others of its backend; READY may give them to itself."""

@@ -189,7 +189,8 @@ async def test_only_the_named_servers_are_set(site: Site, way: Way, state: str) 
 
 async def truth(site: Site) -> dict[tuple[str, str], str]:
     """What HAProxy itself says was set."""
-    return dict(read_servers_state(LB, await site.balancer.socket.command("show servers state")))
+    states = read_servers_state(LB, await site.balancer.socket.command("show servers state"))
+    return {server: admin for server, (admin, _) in states.items()}
 
 
 async def test_many_servers_go_in_several_forms_that_haproxy_takes(site: Site) -> None:

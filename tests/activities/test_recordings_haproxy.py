@@ -78,9 +78,27 @@ def test_the_admin_page_tells_the_same(state: str) -> None:
 def test_server_states_tell_what_was_set(state: str) -> None:
     states = read_servers_state("m", recorded(HERE, state, "show_servers_state.txt"))
     assert [f"{backend}/{server}" for backend, server in states] == SERVERS
-    assert list(states.values()) == [
+    assert [admin for admin, _ in states.values()] == [
         column.split()[-2 if "L" in column.split()[-1] else -1] for column in table()[state]
     ]
+
+
+def test_the_socket_tells_addresses_and_the_page_only_with_legends() -> None:
+    states = read_servers_state("m", STATE)
+    page = read_stat("m", body(recorded(HERE, "01-all-up", "stats_page_csv.http")))
+
+    assert {server.address for server in read_stat("m", HEALTHY)} == {"127.0.0.1"}
+    assert {address for _, address in states.values()} == {"127.0.0.1"}
+    assert {server.address for server in page} == {""}
+
+
+@pytest.mark.parametrize(
+    ("told", "address"), [("[2001:db8::0:1]:80", "2001:db8::1"), ("unix", ""), (":80", ""), ("", "")]
+)
+def test_an_address_without_its_port(told: str, address: str) -> None:
+    servers = read_stat("m", HEALTHY.replace("127.0.0.1:28081", told))
+
+    assert servers[0].address == address
 
 
 @pytest.mark.parametrize("state", STATES)

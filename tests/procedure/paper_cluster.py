@@ -65,6 +65,8 @@ class PaperCluster:
         self.primary = {pair.address: self._normal(pair) for pair in self.pairs}
         self.haproxy_down: set[str] = set()
         self.maint: set[tuple[str, str, str]] = set()
+        self.behind: dict[tuple[str, str], str] = {}
+        """Machines that servers of HAProxy really are, where the inventory says another."""
         self.daemon = {inventory.with_role(Role.TELEPHONY)[0].name}
         self.backups: set[tuple[str, str]] = set()
         self.snapshots: set[tuple[str, str]] = set()
@@ -193,7 +195,7 @@ class PaperCluster:
         if machine in self.haproxy_down:
             return BalancerFact(running=False)
         states = [
-            self._server(machine, backend.name, backend.kind, server, name)
+            self._server(machine, backend.name, backend.kind, server, self.behind.get((backend.name, server), name))
             for backend in self.inventory.haproxy.backends
             for server, name in backend.servers.items()
         ]
@@ -210,6 +212,7 @@ class PaperCluster:
             admin="maint" if maint else "ready",
             up=alive and not maint,
             backup=backup,
+            address=self.inventory.machine(machine).address,
         )
 
     def _replication(self, machine: str) -> ReplicationFact:
@@ -239,7 +242,8 @@ class PaperCluster:
         active = self.primary[self.inventory.pairs.load_balancer.address]
         for backend in self.inventory.haproxy.backends:
             if backend.kind == "database":
-                order = sorted(backend.servers.items(), key=lambda s: self.inventory.machine(s[1]).normal)
+                real = {s: self.behind.get((backend.name, s), m) for s, m in backend.servers.items()}
+                order = sorted(real.items(), key=lambda s: self.inventory.machine(s[1]).normal)
                 for server, machine in order:
                     if machine not in self.off and (active, backend.name, server) not in self.maint:
                         return machine

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from inventory.models import Inventory
 from procedure import health_check
 from procedure.facts import (
     AutostartFact,
@@ -38,7 +39,8 @@ from procedure.subjects import (
 from procedure.verdicts import Answer
 from tests.procedure.altered import channel_with, cluster_with, drbd_with, node_with, resource_with, seen, servers_with
 from tests.procedure.altered import unseen as not_seen_any_more
-from tests.procedure.paper_cluster import later
+from tests.procedure.conftest import all_facts
+from tests.procedure.paper_cluster import PaperCluster, later
 
 FAIL, WARN, UNKNOWN = Answer.FAIL, Answer.WARN, Answer.UNKNOWN
 Change = Callable[[Facts], Facts]
@@ -78,6 +80,11 @@ def component(machine: str, name: str, state: str) -> Change:
 def silenced(f: Facts) -> Facts:
     old = Silence(id="a", machines=("acd-jb1",), until=later(1), comment="an earlier run")
     return seen(f, Silences(), SilencesFact(silences=(old,)))
+
+
+def crossed(f: Facts) -> Facts:
+    f = servers_with(f, "acd-lb1", "db/acd-dbm1", address="10.77.0.72")
+    return servers_with(f, "acd-lb1", "db/acd-dbm2", address="10.77.0.71")
 
 
 def address_twice(f: Facts) -> Facts:
@@ -143,6 +150,13 @@ WRONG: list[tuple[str, Change, Answer, str]] = [
     ("a backend that the inventory does not know", other_backend, WARN, "sip"),
     ("both masters take writes", lambda f: servers_with(f, "acd-lb1", "db/acd-dbm2", backup=False), FAIL,
      "acd-dbm1, acd-dbm2"),
+    ("a server is another machine", crossed, FAIL, "db/acd-dbm1 has 10.77.0.72, the address of acd-dbm2"),
+    ("a server has nobody's address", lambda f: servers_with(f, "acd-lb2", "db/acd-dbm1", address="10.9.9.9"), WARN,
+     "db/acd-dbm1 10.9.9.9"),
+    ("HAProxy does not tell addresses", lambda f: servers_with(f, "acd-lb2", "db/acd-dbm1", address=""), WARN,
+     "vouches"),
+    ("a replica takes writes", lambda f: servers_with(f, "acd-lb1", "db/acd-dbm1", address="10.77.0.61"), FAIL,
+     "acd-dbs1 takes writes"),
     ("a service stopped", component("acd-jb5", "Wildfly", "stopped"), FAIL, "it is stopped"),
     ("a service missing", component("acd-jb5", "Wildfly", "missing"), FAIL, "no such service"),
     ("a program that only a person sees", component("acd-tel1", "8-Server", "by_hand"), WARN, "vouches"),
@@ -195,6 +209,28 @@ def test_haproxy_that_runs_on_the_active_load_balancer_only_is_fine(situation: S
     verdicts = health_check.judge(situation, seen(facts, BalancerOn(machine="acd-lb2"), BalancerFact(running=False)))
 
     assert {v.answer for v in verdicts} == {Answer.PASS, Answer.NOT_APPLICABLE}
+
+
+def test_only_masters_stand_in_a_database_backend(inventory: Inventory) -> None:
+    database = next(b for b in inventory.haproxy.backends if b.kind == "database")
+    wrong = database.model_copy(update={"servers": {"acd-dbm1": "acd-dbm1", "acd-dbs2": "acd-dbs2"}})
+    backends = tuple(wrong if b == database else b for b in inventory.haproxy.backends)
+    changed = inventory.model_copy(update={"haproxy": inventory.haproxy.model_copy(update={"backends": backends})})
+    situation, cluster = Situation(changed, "vm-host-1"), PaperCluster(changed)
+
+    refused = [v.reason for v in health_check.judge(situation, all_facts(cluster, situation)) if not v.allows]
+
+    assert any("db/acd-dbs2 is acd-dbs2, which is no master" in reason for reason in refused)
+
+
+def test_crossed_server_names_are_seen_before_anything_is_touched(inventory: Inventory) -> None:
+    cluster = PaperCluster(inventory)
+    cluster.behind = {("db", "acd-dbm1"): "acd-dbm2", ("db", "acd-dbm2"): "acd-dbm1"}
+    situation = Situation(inventory, "vm-host-1")
+
+    refused = [v.text for v in health_check.judge(situation, all_facts(cluster, situation)) if not v.allows]
+
+    assert [text.split(" is ")[0] for text in refused] == ["every server on acd-lb1", "every server on acd-lb2"]
 
 
 def test_a_standby_machine_may_have_its_software_stopped(situation: Situation, facts: Facts) -> None:

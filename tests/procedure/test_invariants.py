@@ -83,6 +83,10 @@ def maint(machine: str, balancer: str) -> Predicate:
     return lambda s, f: invariants.in_maintenance(s, machine, balancer, f)
 
 
+def crossing(balancer: str) -> Predicate:
+    return lambda s, f: invariants.servers_cross(s.inventory, balancer, f)
+
+
 def in_sync(s: Situation, f: Facts) -> Verdict:
     return invariants.drbd_in_sync(s.inventory, "storage", "acd-store2", f)
 
@@ -158,6 +162,19 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
      lambda f: servers_with(in_maint(f), "acd-lb2", "soap/acd-jb1", admin="ready", status="DOWN"), FAIL,
      "soap/acd-jb1 is DOWN"),
     (3, "in no backend", maint("acd-tel1", "acd-lb2"), as_it_is, NA, "no backend"),
+    (3, "servers are who they should be", crossing("acd-lb2"), as_it_is, PASS, ""),
+    (3, "a server is another machine", crossing("acd-lb2"),
+     lambda f: servers_with(f, "acd-lb2", "db/acd-dbm1", address="10.77.0.72"), FAIL, "the address of acd-dbm2"),
+    (3, "an address that nobody has", crossing("acd-lb2"),
+     lambda f: servers_with(f, "acd-lb2", "db/acd-dbm1", address="10.9.9.9"), PASS, ""),
+    (3, "writes go to the other by address", of(NO_WRITES, "acd-dbm2"),
+     lambda f: servers_with(f, "acd-lb1", "db/acd-dbm1", address="10.77.0.72"), FAIL, "sends writes there"),
+    (3, "only a replica takes writes", of(NO_WRITES, "acd-dbm2"),
+     lambda f: servers_with(f, "acd-lb1", "db/acd-dbm1", address="10.77.0.61"), FAIL, "only acd-dbs1"),
+    (3, "HAProxy of unknown servers", crossing("acd-lb1"), lambda f: unseen(f, BalancerOn(machine="acd-lb1")),
+     UNKNOWN, LOST),
+    (3, "no HAProxy, no servers", crossing("acd-lb1"),
+     lambda f: seen(f, BalancerOn(machine="acd-lb1"), BalancerFact(running=False)), NA, "does not run"),
     (3, "HAProxy not running", maint("acd-jb1", "acd-lb1"),
      lambda f: seen(f, BalancerOn(machine="acd-lb1"), BalancerFact(running=False)), NA, "does not run"),
     (3, "HAProxy not seen", maint("acd-jb1", "acd-lb1"), lambda f: unseen(f, BalancerOn(machine="acd-lb1")), UNKNOWN,
