@@ -15,22 +15,35 @@ Element = ElementTree.Element
 
 MAX_CHARACTERS = 4_000_000
 """A hundred times the state of a pair; parsing that much takes well under a second."""
+MAX_DEPTH = 50
+"""Elements within elements: readers go down into them, and a cluster manager nests some ten."""
 
 
 def parse(machine: str, text: str) -> Element:
     """The root element.
 
     Raises:
-        NotUnderstood: no XML, too long, or with a document type.
+        NotUnderstood: no XML, too long, too deep, or with a document type.
     """
     if len(text) > MAX_CHARACTERS:
         raise NotUnderstood(machine, f"an XML answer of {len(text)} characters, at most {MAX_CHARACTERS} are read")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise NotUnderstood(machine, "an XML answer with a document type, which is never read")
     try:
-        return ElementTree.fromstring(text)  # noqa: S314 - document types were refused above
+        root = ElementTree.fromstring(text)  # noqa: S314 - document types were refused above
     except (ElementTree.ParseError, ValueError) as error:
         raise NotUnderstood(machine, f"this is no XML ({error}): {text[:120]!r}") from error
+    if _deeper(root, MAX_DEPTH):
+        raise NotUnderstood(machine, f"an XML answer with elements more than {MAX_DEPTH} deep")
+    return root
+
+
+def _deeper(root: Element, limit: int) -> bool:
+    """Without recursion, which is what too deep an answer would break."""
+    level = [root]
+    for _ in range(limit):
+        level = [child for element in level for child in element]
+    return bool(level)
 
 
 class Reader:

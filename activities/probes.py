@@ -16,7 +16,7 @@ import httpx
 
 from activities.errors import shortened
 from activities.hands import Act, Observe, Observed
-from activities.web import CAUGHT, client, extensions, reason
+from activities.web import CAUGHT, beginning, client, decoded, extensions, reason
 from inventory.models import CommandProbe, HttpProbe, Inventory, Probe, SqlProbe, TcpProbe
 from procedure.facts import ProbeFact
 from procedure.subjects import ProbeOf
@@ -95,7 +95,7 @@ class ProbeSystem:
                     return f"status {answer.status_code}, expected {probe.status}"
                 if probe.contains is None:
                     return ""
-                text = await _beginning(answer)
+                text = decoded((await beginning(answer, MAX_BODY))[:MAX_BODY], answer.charset_encoding)
         except CAUGHT as error:
             return reason(error)
         return "" if probe.contains in text else f"the page does not contain {probe.contains!r}"
@@ -116,16 +116,6 @@ async def _tcp(probe: TcpProbe) -> str:
         return error.strerror or type(error).__name__
     writer.close()
     return ""
-
-
-async def _beginning(answer: httpx.Response) -> str:
-    """The beginning of a page: a page without end must not fill the worker."""
-    body = b""
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if len(body) >= MAX_BODY:
-            break
-    return body[:MAX_BODY].decode(answer.encoding or "utf-8", errors="replace")
 
 
 def _asked(probe: Probe) -> str:

@@ -27,6 +27,8 @@ PERMANENT: Final = (
 """What the same request would meet again."""
 MAX_CONNECTIONS: Final = 10
 """To one service at the same time; more would be an attack."""
+CHUNK: Final = 65536
+"""Bytes that are read at a time."""
 REDIRECTED: Final = range(300, 400)
 BUSY: Final = (408, 425, 429)
 """Request Timeout, Too Early, Too Many Requests (RFC 9110, RFC 8470, RFC 6585): asked to come back later."""
@@ -111,6 +113,28 @@ def reason(error: Exception) -> str:
     """What an exception of httpx says, or its kind where it says nothing; a time-out says nothing."""
     kind = type(error).__name__
     return f"{kind}: {shortened(str(error))}" if str(error) else kind
+
+
+async def beginning(answer: httpx.Response, limit: int) -> bytes:
+    """The beginning of an answer that is streamed: one without end must not fill the worker.
+
+    Returns:
+        At most one byte more than the limit, which tells that there was more.
+    """
+    body = bytearray()
+    async for chunk in answer.aiter_bytes(CHUNK):
+        body += chunk[: limit + 1 - len(body)]
+        if len(body) > limit:
+            break
+    return bytes(body)
+
+
+def decoded(content: bytes, charset: str | None) -> str:
+    """A body as text. A charset that is no text encoding (hex, idna) or none at all counts as UTF-8."""
+    try:
+        return content.decode(charset or "utf-8", errors="replace")
+    except (LookupError, ValueError):
+        return content.decode(errors="replace")
 
 
 def refuse_status(service: str, asked: str, answer: httpx.Response) -> None:

@@ -310,7 +310,7 @@ def _services(completed: Completed) -> dict[str, Any]:
         answer = json.loads(completed.stdout)
         found, seen, hidden = list(answer["services"] or ()), int(answer["seen"]), int(answer["hidden"])
         [(str(service["name"]), int(service["status"])) for service in found]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise NotUnderstood(completed.machine, f"`{completed.command}`: {completed.words}") from error
     if len(found) > 1:
         names = ", ".join(service["name"] for service in found)

@@ -100,6 +100,18 @@ async def test_http(portal: Portal, status: int, text: str, expected: dict[str, 
     assert fact.milliseconds > 0
 
 
+@pytest.mark.parametrize("charset", ["hex", "idna", "undefined", "base64", "rot13", "no-such"])
+async def test_http_a_charset_that_is_none(charset: str) -> None:
+    async def serve(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"please login", headers={"Content-Type": f"text/html; charset={charset}"})
+
+    listener = HttpListener(Endpoint(LOCAL), serve)
+    await listener.start()
+    fact, _ = await probed(None, kind="http", url=f"http://{listener.endpoint}/", contains="login")
+    await listener.stop()
+    assert fact.ok
+
+
 async def test_http_nobody_there() -> None:
     fact, _ = await probed(kind="http", url=f"http://{LOCAL}:{free_port(LOCAL)}/")
     assert not fact.ok
