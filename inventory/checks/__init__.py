@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from inventory.checks import access, components, database, haproxy, machines, pairs
+from inventory.checks import access, components, database, haproxy, machines, pairs, secrets
 from inventory.models import Inventory
 from inventory.problems import Finding
 
@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     *database.CHECKS,
     *haproxy.CHECKS,
     *access.CHECKS,
+    *secrets.CHECKS,
 )
 
 

@@ -1,4 +1,4 @@
-"""Access to what is around the machines: hypervisors, monitoring, probes; and no secret in any of it."""
+"""Access to what is around the machines: hypervisors, monitoring, probes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inventory.models import (
 from inventory.problems import Finding, Path
 from inventory.values import ADDRESS
 
-_TEMPLATES = {
+TEMPLATES = {
     "on": {"{vm}"},
     "off": {"{vm}"},
     "status": {"{vm}"},
@@ -29,7 +29,6 @@ _TEMPLATES = {
     "delete_snapshot": {"{vm}", "{snapshot}"},
 }
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")  # braces of a script, which hold more than a word, are left alone
-_SECRET_WORD = re.compile(r"(?i)(?:--?|/)(?:password|passwd|pass|token|secret)[=:].+")
 
 
 def hypervisor_connections(inventory: Inventory) -> Iterator[Finding]:
@@ -54,7 +53,7 @@ def power_commands(inventory: Inventory) -> Iterator[Finding]:
 
 
 def _placeholders(path: Path, commands: PowerTemplates) -> Iterator[Finding]:
-    for key, needed in _TEMPLATES.items():
+    for key, needed in TEMPLATES.items():
         words = getattr(commands, key)
         used = {found for word in words or () for found in _PLACEHOLDER.findall(word)}
         if words and not needed <= used:
@@ -129,34 +128,6 @@ def _split(url: str) -> SplitResult | None:
     return parts if usable else None
 
 
-def no_secret_in_commands(inventory: Inventory) -> Iterator[Finding]:
-    """Arguments of commands show in process lists and in reports, so no password stands there."""
-    for path, words in _commands(inventory):
-        for position, word in enumerate(words):
-            if _SECRET_WORD.fullmatch(word) or _mysql_password(words, word):
-                wrong = "this looks like a secret in clear; arguments show in process lists"
-                yield Finding((*path, position), wrong, "an option file or a script on the machine that knows it")
-
-
-def _mysql_password(words: tuple[str, ...], word: str) -> bool:
-    # `-pSECRET`, as the clients of MySQL and MariaDB take it.
-    program = re.split(r"[/\\]", words[0])[-1]
-    return program.startswith(("mysql", "mariadb")) and re.fullmatch(r"-p.+", word) is not None
-
-
-def _commands(inventory: Inventory) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    for index, host in enumerate(inventory.vm_hosts):
-        if isinstance(host.power, CommandPower):
-            for key in _TEMPLATES:
-                yield ("vm_hosts", index, "power", "commands", key), getattr(host.power.commands, key) or ()
-    for index, probe in enumerate(inventory.probes):
-        if isinstance(probe, CommandProbe):
-            yield ("probes", index, "command"), probe.command
-    if inventory.daemon.commands:
-        for key in ("status", "start", "stop"):
-            yield ("daemon", "commands", key), getattr(inventory.daemon.commands, key)
-
-
 def timings_fit(inventory: Inventory) -> Iterator[Finding]:
     """What is waited for is looked at more than once before its time is over."""
     timings = inventory.timings
@@ -171,6 +142,5 @@ CHECKS = (
     power_commands,
     monitoring_access,
     probes,
-    no_secret_in_commands,
     timings_fit,
 )

@@ -26,7 +26,10 @@ def test_columns_point_into_the_line(bad: Bad) -> None:
         assert problem.allowed
 
 
-@pytest.mark.parametrize("bad", SECRETS, ids=lambda bad: bad.what)
+WITH_SECRETS = tuple(bad for bad in BAD if bad in SECRETS or "correct-horse" in bad.text())
+
+
+@pytest.mark.parametrize("bad", WITH_SECRETS, ids=lambda bad: bad.what)
 def test_a_secret_is_never_repeated(bad: Bad) -> None:
     with pytest.raises(InventoryError) as caught:
         parse(bad.text())
