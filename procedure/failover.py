@@ -46,7 +46,8 @@ STAGES = (
         label="step 3",
         title="Stop software",
         note="First everything is looked at once more, since the health check may be hours old by now (inferred). "
-        "Chat, REST API and listener are stopped on both sides too: they are started again on the surviving one (inferred).",
+        "Chat, REST API and listener are stopped on both sides too, since they are started again on the surviving one "
+        "(inferred).",
     ),
     Stage(number=4, label="step 4", title="Drain sessions"),
     Stage(number=5, label="step 5", title="Move storage", note="The command is inferred; the outcome proves it."),
@@ -133,12 +134,12 @@ def approve_start(draft: Draft, *, after: Over) -> Over:
     """Before anything is touched a person sees plan and facts, vouches for what nobody can see, and decides."""
     vacated, surviving = draft.situation.vacated, draft.situation.surviving
     question = f"Vacate {vacated}, so that {surviving} goes on alone?"
-    return draft.gate(0, "before_start", question, after=after, vouched=vouched_for(draft.situation))
+    return draft.gate(0, "before_start", question, after=after, vouched=vouched_for(draft))
 
 
-def vouched_for(situation: Situation) -> tuple[str, ...]:
+def vouched_for(draft: Draft) -> tuple[str, ...]:
     """What no provider can tell, and the approver therefore vouches for."""
-    inventory = situation.inventory
+    inventory = draft.inventory
     blind = [
         host.name
         for host in inventory.vm_hosts
@@ -152,7 +153,20 @@ def vouched_for(situation: Situation) -> tuple[str, ...]:
     ]
     starts = [f"No machine of {host} starts by itself when the host boots." for host in blind]
     daemon = not inventory.daemon.commands and inventory.with_role(Role.TELEPHONY)
-    return (*starts, *by_hand, *(("AcdGroupDistribute runs on exactly one telephony machine.",) if daemon else ()))
+    return (
+        *starts,
+        *by_hand,
+        *(("AcdGroupDistribute runs on exactly one telephony machine.",) if daemon else ()),
+        *backup_goes_down(draft),
+    )
+
+
+def backup_goes_down(draft: Draft) -> tuple[str, ...]:
+    """The dump lies on the master that took it; with the active side vacated, that one goes down."""
+    master = draft.as_found.writer
+    if not draft.situation.goes(master):
+        return ()
+    return (f"The database backup lies on {master}, which goes down: who may need it meanwhile copies it elsewhere.",)
 
 
 # --- 1: back up -------------------------------------------------------------------------------------------------------
@@ -162,7 +176,10 @@ def back_up(draft: Draft, *, after: Over) -> Over:
     """A database backup on the active master is required; snapshots of critical machines are good to have."""
     master = draft.as_found.writer
     backup = TakeBackup(machine=master, path=backup_path(draft))
-    return draft.do(1, f"back-up-{master}", backup, after=after) + take_snapshots(draft, after=after)
+    for warning in backup_goes_down(draft):
+        draft.note(1, warning)
+    backed_up = draft.do(1, f"back-up-{master}", backup, after=after)
+    return backed_up + take_snapshots(draft, after=backed_up)
 
 
 def backup_path(draft: Draft) -> str:
@@ -172,13 +189,19 @@ def backup_path(draft: Draft) -> str:
 
 
 def take_snapshots(draft: Draft, *, after: Over) -> Over:
-    """Of both masters, load balancers and storages, where the VM-Host can."""
+    """Of both masters, load balancers and storages, where the VM-Host can: one at a time, who stands by first.
+
+    While a snapshot is made its machine may stand still for seconds, so never two of them, and never during the dump.
+    """
     if not draft.inventory.backup.snapshots:
         draft.note(1, "No snapshots: switched off in the inventory. They are beneficial, not required.")
+    found = draft.as_found
+    active = (found.writer, found.load_balancer, found.storage)
     over: Over = ()
-    for machine in with_snapshots(draft, say_why_not=True):
+    for machine in sorted(with_snapshots(draft, say_why_not=True), key=active.__contains__):
         command = TakeSnapshot(machine=machine, name=snapshot_name(draft))
-        over += draft.do(1, f"snapshot-{machine}", command, after=after)
+        after = draft.do(1, f"snapshot-{machine}", command, after=after)
+        over += after
     return over
 
 

@@ -6,15 +6,16 @@ import math
 from datetime import timedelta
 from typing import Literal
 
-from inventory.models import Inventory
+from inventory.models import Inventory, Role
+from procedure import who
 from procedure.commands.base import Command
 from procedure.commands.machines import hypervisor_command
-from procedure.conditions import machine_answers
+from procedure.conditions import cluster_is_able, machine_answers, node_can_take_over
 from procedure.facts import BackupFact, Facts, SnapshotFact
 from procedure.instructions import Instruction, RunOn
-from procedure.invariants import not_seen
+from procedure.invariants import caught_up, drbd_in_sync, not_seen, one_primary
 from procedure.situation import Situation
-from procedure.subjects import BackupAt, PowerOf, SnapshotOf, Subject
+from procedure.subjects import BackupAt, ClusterOn, DrbdOn, PowerOf, ReplicationOn, SnapshotOf, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed
 
 LOCK_IS_HELD = 75
@@ -157,16 +158,48 @@ class TakeSnapshot(Command):
         return f"Take the snapshot {self.name} of {self.machine}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """The snapshot, and that the machine is on."""
-        return (SnapshotOf(machine=self.machine, name=self.name), PowerOf(machine=self.machine))
+        """The snapshot, that the machine is on, and all that tells whether the cluster could do without it."""
+        inventory, pair = situation.inventory, situation.inventory.pair_of(self.machine)
+        subjects: list[Subject] = [SnapshotOf(machine=self.machine, name=self.name), PowerOf(machine=self.machine)]
+        if pair is not None:
+            subjects += [ClusterOn(machine=m) for m in pair.machines]
+            subjects += [DrbdOn(machine=m) for m in pair.machines if pair.drbd]
+        return (*subjects, *(ReplicationOn(machine=m) for m in self._masters(inventory)))
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It is there; not applicable where the provider can't."""
         return _snapshot(self.machine, self.name, facts, there=True)
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
-        """The machine is on: a snapshot of one that is off is not what is wanted here."""
-        return (machine_answers(self.machine, facts),)
+        """The machine is on, and its pair is whole: many hypervisors stop a machine while a snapshot is made."""
+        return (
+            machine_answers(self.machine, facts),
+            *self._pair_is_whole(situation.inventory, facts),
+            *(
+                caught_up(master, self._other_masters(situation.inventory, master), facts, situation.inventory)
+                for master in self._masters(situation.inventory)
+            ),
+        )
+
+    def _pair_is_whole(self, inventory: Inventory, facts: Facts) -> tuple[Verdict, ...]:
+        name = next((n for n in who.PAIR_NAMES if self.machine in who.pair(inventory, n).machines), None)
+        if name is None:
+            return ()
+        other = who.partner(who.pair(inventory, name), self.machine)
+        return (
+            cluster_is_able(inventory, name, other, facts),
+            node_can_take_over(inventory, self.machine, other, facts),
+            node_can_take_over(inventory, other, other, facts),
+            one_primary(inventory, name, facts),
+            drbd_in_sync(inventory, name, other, facts),
+        )
+
+    def _masters(self, inventory: Inventory) -> tuple[str, ...]:
+        masters = tuple(m.name for m in inventory.with_role(Role.DATABASE_MASTER))
+        return masters if self.machine in masters else ()
+
+    def _other_masters(self, inventory: Inventory, master: str) -> tuple[str, ...]:
+        return tuple(s for s in who.sources_of(inventory, master) if s in self._masters(inventory))
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """The hypervisor's command."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -219,3 +220,13 @@ def test_as_found_is_never_guessed(situation: Situation, facts: Facts) -> None:
 
     with pytest.raises(ValueError, match="storage pair can't be told"):
         AsFound.from_facts(situation, blind)
+
+
+def test_snapshots_are_taken_one_at_a_time_after_the_dump_and_never_of_a_pair_in_a_row(inventory: Inventory) -> None:
+    found = drawn_up(inventory)
+    steps = [s for s in found.steps_of(1) if s.action.kind == "take_snapshot"]
+
+    assert [s.after for s in steps] == [("1-back-up-acd-dbm1",), *((s.id,) for s in steps[:-1])]
+    machines = [getattr(s.action, "target", "") for s in steps]
+    assert {inventory.machine(m).normal for m in machines[:3]} == {"standby"}
+    assert all(inventory.machine(a).role != inventory.machine(b).role for a, b in pairwise(machines))
