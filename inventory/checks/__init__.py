@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from inventory.checks import access, components, database, haproxy, machines, pairs, secrets
+from inventory.checks import access, components, database, haproxy, machines, pairs, secrets, sessions
 from inventory.models import Inventory
 from inventory.problems import Finding
 
@@ -20,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     *pairs.CHECKS,
     *database.CHECKS,
     *haproxy.CHECKS,
+    *sessions.CHECKS,
     *access.CHECKS,
     *secrets.CHECKS,
 )

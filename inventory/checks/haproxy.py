@@ -99,13 +99,6 @@ def web_machines_balanced(inventory: Inventory) -> Iterator[Finding]:
             yield Finding(path, f"{machine.name} is in no backend", "a server in haproxy.backends for each web machine")
 
 
-def ignored_backends(inventory: Inventory) -> Iterator[Finding]:
-    """Backends whose sessions do not count exist."""
-    known = [backend.name for backend in inventory.haproxy.backends]
-    for index, name in enumerate(inventory.sessions.ignore_backends):
-        yield from unknown(("sessions", "ignore_backends", index), name, known, "backend")
-
-
 CHECKS = (
     has_access,
     backend_names,
@@ -115,5 +108,4 @@ CHECKS = (
     database_backend_given,
     database_backends,
     web_machines_balanced,
-    ignored_backends,
 )

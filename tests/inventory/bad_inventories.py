@@ -977,7 +977,7 @@ MEANING = (
     one(
         "a password of MySQL in the environment",
         "checklist:\n",
-        "  - {name: sql, kind: command, machine: acd-jb1, command: [env, MYSQL_PWD=correct-horse, mysql]}\nchecklist:\n",
+        "  - {name: sql, kind: command, machine: acd-jb1, command: [env, MYSQL_PWD=correct-horse]}\nchecklist:\n",
         path="probes[6].command[1]",
         line="correct-horse",
         says="this looks like a secret in clear",
@@ -1005,6 +1005,30 @@ MEANING = (
         path="connections.windows.https",
         line="https: false",
         says="`https: true`, or `transport: ntlm`",
+    ),
+    one(
+        "sessions of every backend that do not count",
+        "  # ignore_backends: [soap] ",
+        "  ignore_backends: [web, soap, chat, api] # ",
+        path="sessions.ignore_backends",
+        line="ignore_backends: [web",
+        says="the drain would wait for nobody",
+    ),
+    one(
+        "a pattern where a user belongs",
+        "  ignore_users: [haproxy_check, monitoring] ",
+        "  ignore_users: ['%', monitoring] ",
+        path="sessions.ignore_users[0]",
+        line="'%'",
+        says="the whole name of one database user",
+    ),
+    one(
+        "sessions through a load balancer that do not count",
+        "  # ignore_addresses: [10.77.0.5] ",
+        "  ignore_addresses: [10.77.0.81] ",
+        path="sessions.ignore_addresses[0]",
+        line="10.77.0.81",
+        says="10.77.0.81 is the address of acd-lb1",
     ),
 )
 
