@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from urllib.parse import SplitResult, urlsplit
 
 from inventory.checks.common import host_names, machine_names, repeated, unknown
@@ -17,7 +18,7 @@ from inventory.models import (
     Tls,
 )
 from inventory.problems import Finding, Path
-from inventory.values import ADDRESS
+from inventory.values import ADDRESS, show_duration
 
 TEMPLATES = {
     "on": {"{vm}"},
@@ -28,6 +29,10 @@ TEMPLATES = {
     "snapshots": {"{vm}"},
     "delete_snapshot": {"{vm}", "{snapshot}"},
 }
+# A look takes a round trip or a session of its own: more than ten in a second would be load, not knowledge.
+_SHORTEST_PAUSE = timedelta(milliseconds=100)
+# A silence is renewed several times within its length, and a worker may be away for a minute.
+_SHORTEST_DOWNTIME = timedelta(minutes=5)
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")  # braces of a script, which hold more than a word, are left alone
 
 
@@ -129,12 +134,27 @@ def _split(url: str) -> SplitResult | None:
 
 
 def timings_fit(inventory: Inventory) -> Iterator[Finding]:
-    """What is waited for is looked at more than once before its time is over."""
+    """What is waited for is looked at more than once before its time is over, and never without a pause."""
     timings = inventory.timings
     for key in ("stop", "start", "drain", "move", "shutdown", "replication", "healthy"):
         if getattr(timings, key) <= timings.poll:
             wrong = f"{key} is not longer than poll: the state would never be looked at again"
             yield Finding(("timings", key), wrong, "more than `poll`, usually by far")
+    for key in ("poll", "probe"):
+        if getattr(timings, key) < _SHORTEST_PAUSE:
+            wrong = f"{key} is so short that machines would be kept busy by being looked at"
+            yield Finding(("timings", key), wrong, f"at least {show_duration(_SHORTEST_PAUSE)}")
+    if timings.connect > timings.command:
+        wrong = "connect is longer than command, which includes it"
+        yield Finding(("timings", "connect"), wrong, "at most `command`")
+
+
+def downtime_fits(inventory: Inventory) -> Iterator[Finding]:
+    """Silences last long enough to be kept up without a flood of requests, and to outlive a restart of the worker."""
+    downtime = inventory.monitoring.downtime
+    if downtime < _SHORTEST_DOWNTIME:
+        wrong = f"{show_duration(downtime)} of silence would be over before a machine has shut down"
+        yield Finding(("monitoring", "downtime"), wrong, f"at least {show_duration(_SHORTEST_DOWNTIME)}, usually 2h")
 
 
 CHECKS = (
@@ -143,4 +163,5 @@ CHECKS = (
     monitoring_access,
     probes,
     timings_fit,
+    downtime_fits,
 )

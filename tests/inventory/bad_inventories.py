@@ -1030,6 +1030,30 @@ MEANING = (
         line="10.77.0.81",
         says="10.77.0.81 is the address of acd-lb1",
     ),
+    one(
+        "a silence that is over at once",
+        "  downtime: 2h ",
+        "  downtime: 1s ",
+        path="monitoring.downtime",
+        line="downtime: 1s",
+        says="at least 5m",
+    ),
+    one(
+        "looks without a pause",
+        "  poll: 1s ",
+        "  poll: 1ms ",
+        path="timings.poll",
+        line="poll: 1ms",
+        says="at least 100ms",
+    ),
+    one(
+        "a connection that may take longer than its command",
+        "  connect: 10s ",
+        "  connect: 5m ",
+        path="timings.connect",
+        line="connect: 5m",
+        says="at most `command`",
+    ),
 )
 
 BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML, *MEANING)
