@@ -49,7 +49,9 @@ def _head(status: Status) -> str:
 
 
 def _where(status: Status) -> str:
-    stage = next((stage for stage in status.stages if stage.state in ("waiting", "running")), None)
+    # What waits comes first: at a gate an earlier stage may still have steps that come later.
+    busy = [stage for state in ("waiting", "running") for stage in status.stages if stage.state == state]
+    stage = busy[0] if busy else None
     place = f"Stage {stage.number}, {stage.title}" if stage else _cut(status.phase, 100)
     count = len(status.waits)
     return f"{place} – waits for a person" + (f", {count} times" if count > 1 else "") if count else place

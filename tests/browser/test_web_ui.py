@@ -76,6 +76,14 @@ async def test_a_failover_is_approved_in_the_browser(demo: Demo, web_ui: WebUi) 
     for word in ("outage", "acd-store1", "acd-dbm1", "critical path", "Health check", "More Actions"):
         assert word in details
 
+    # In the list one sees what waits for a person, without opening anything.
+    await web_ui.list('WaitingFor!="nothing"')
+    await web_ui.show_columns("Stage", "WaitingFor")
+    await web_ui.text("Vacate vm-host-1, so that vm-host-2 goes on alone?")
+    await web_ui.shoot("1-list")
+    await web_ui.open("cluster-reference")
+    await web_ui.tab("User Metadata")
+
     # Something that is no JSON object is answered where the person looks, and opens nothing.
     await web_ui.signal("approve", '"yes please"')
     details = await web_ui.details("NOT accepted")
@@ -89,6 +97,8 @@ async def test_a_failover_is_approved_in_the_browser(demo: Demo, web_ui: WebUi) 
         wanted = told(details, "approve", gate)
         described = await web_ui.signal(wanted.signal, wanted.signed("Ada, on duty"), screen=f"{number}-signal-{gate}")
         assert "gate" in described, "the drop-down says what each signal takes"
+        await web_ui.tab("Pending Activities")
+        await web_ui.shoot(f"{number}-pending-after-{gate}")
         await web_ui.details("approved")
 
     details = await web_ui.details("Ended: completed")
@@ -100,10 +110,10 @@ async def test_a_failover_is_approved_in_the_browser(demo: Demo, web_ui: WebUi) 
     assert [said["accepted"] for said in report["decisions"]] == [False, True, True, True]
 
     await web_ui.tab("Timeline")
-    # Newest first; what is further down is drawn when one scrolls there.
-    for summary in ("Delete the snapshot", "Deadline: Is the system fully operational", "Probe database"):
-        await web_ui.text(summary)
     await web_ui.shoot("7-timeline")
+    for summary in ("Delete the snapshot", "Deadline: Is the system fully operational", "Start Wildfly on acd-jb4"):
+        await web_ui.scroll_to(summary)
+    await web_ui.shoot("7-timeline-scrolled")
     await web_ui.tab("Search Attributes")
     await web_ui.text("ended: completed")
     await web_ui.shoot("8-search-attributes")

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 from playwright.async_api import TimeoutError as NotInTime
@@ -31,6 +32,9 @@ LOOK_MS = 60_000
 """Milliseconds for the Web UI to show something: while other tests use both cores it may take half a minute."""
 FRESH_MS = 1_000
 """Milliseconds until a person who waits for news presses R again: the current details do not refresh themselves."""
+RELOAD_EACH = 5
+SCREENFULS = 20
+"""More than the timeline of a whole failover has."""
 _HINT = re.compile(r"^(?P<signal>[a-z]+) – [^{]*?(?P<json>\{[^{}]*\})", re.MULTILINE)
 """The signal's name stands at the beginning of a line, and the JSON is the next thing in braces."""
 
@@ -70,9 +74,25 @@ class WebUi:
         await self._page.get_by_role("button", name="More Actions").wait_for()
 
     async def list(self, query: str = "") -> None:
-        """The list of workflows, narrowed by a query."""
-        await self._page.goto(f"{self._address}/namespaces/default/workflows?query={query}")
-        await self._page.locator("tbody tr").first.wait_for()
+        """The list of workflows, narrowed by a query, as soon as one is in it: the index lags a little behind."""
+        row = self._page.locator("tbody tr a").first
+        for _ in range(int(LOOK_MS / FRESH_MS)):
+            await self._page.goto(f"{self._address}/namespaces/default/workflows?query={quote(query)}")
+            try:
+                await row.wait_for(timeout=5 * FRESH_MS)
+            except NotInTime:
+                continue
+            return
+        raise AssertionError(f"no workflow in the list for {query!r}")
+
+    async def show_columns(self, *names: str) -> None:
+        """Add search attributes to the columns of the list, and remove what nobody reads."""
+        await self._page.get_by_role("button", name="Configure Columns").click()
+        for name in names:
+            await self._page.get_by_role("button", name=f"Add {name} column").click()
+        for name in ("Run ID", "Type", "End"):
+            await self._page.get_by_role("button", name=f"Remove {name} column").click()
+        await self._page.get_by_role("button", name="Close Workflows Table configuration").click()
 
     async def tab(self, name: str) -> None:
         """One of the run's tabs."""
@@ -88,12 +108,13 @@ class WebUi:
         """
         await self.tab("User Metadata")
         body = self._details()
-        for _ in range(int(LOOK_MS / FRESH_MS) - 1):
+        for asked in range(1, int(LOOK_MS / FRESH_MS)):
             try:
                 await expect(body).to_contain_text(expected, timeout=FRESH_MS)
                 break
             except AssertionError:
-                await self._page.keyboard.press("r")
+                # Where no worker answered the page says "No Current Details", and R does not always ask again.
+                await (self._page.keyboard.press("r") if asked % RELOAD_EACH else self._page.reload())
         await expect(body).to_contain_text(expected, timeout=FRESH_MS)
         return await body.inner_text()
 
@@ -105,6 +126,22 @@ class WebUi:
         """The text of the page, as soon as it holds what is expected."""
         await expect(self._page.locator("body")).to_contain_text(expected)
         return await self._page.locator("body").inner_text()
+
+    async def scroll_to(self, text: str) -> None:
+        """Scroll down until a text is drawn: the timeline draws only the rows near those that are seen.
+
+        Raises:
+            AssertionError: it never is.
+        """
+        await self._page.mouse.move(750, 800)
+        for _ in range(SCREENFULS):
+            try:
+                await self._page.get_by_text(text).first.wait_for(timeout=FRESH_MS)
+            except NotInTime:
+                await self._page.mouse.wheel(0, 500)
+            else:
+                return
+        raise AssertionError(f"{text!r} is nowhere on the page")
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
