@@ -39,6 +39,8 @@ class Outage:
 
     first_failure: float
     first_success: float | None = None
+    last_success: float | None = None
+    """Before it: the service was still there; None: it never was."""
 
     @property
     def seconds(self) -> float | None:
@@ -55,6 +57,7 @@ class Tally:
     lost: int = 0
     refused: int = 0
     outages: list[Outage] = field(default_factory=list)
+    _last_success: float | None = field(default=None, repr=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     @property
@@ -89,8 +92,9 @@ class Tally:
 
     def answered(self) -> None:
         """Note that the service answers, without an attempt being at its end."""
+        self._last_success = asyncio.get_running_loop().time()
         if self.out_of_service:
-            self.outages[-1].first_success = asyncio.get_running_loop().time()
+            self.outages[-1].first_success = self._last_success
         self._note()
 
     def fail(self, *, lost: bool) -> None:
@@ -100,7 +104,7 @@ class Tally:
         else:
             self.refused += 1
         if not self.out_of_service:
-            self.outages.append(Outage(asyncio.get_running_loop().time()))
+            self.outages.append(Outage(asyncio.get_running_loop().time(), last_success=self._last_success))
         self._note()
 
     def _note(self) -> None:

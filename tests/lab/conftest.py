@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from temporalio.testing import WorkflowEnvironment
 
 from inventory.loading import load
 from inventory.models import Inventory
 from lab.auditors import Auditors
 from lab.clock import VirtualClock
 from lab.world import World
+from tests.lab.ended_run import Ended, ended, watch
+from tests.lab.whole_run import WholeRun
 
 REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
 
@@ -41,3 +45,29 @@ def turned(reference: Inventory) -> Turned:
     clock = VirtualClock()
     world = World(reference, clock)
     return Turned(world, clock, Auditors(world))
+
+
+Undisturbed = Callable[[str], Awaitable[Ended]]
+"""From the vacated host to a failover in which nothing went wrong."""
+
+
+@pytest.fixture(scope="session")
+def undisturbed(temporal: WorkflowEnvironment) -> Undisturbed:
+    """Failovers that nothing disturbed: run once for each host, and looked at by many tests."""
+    kept: dict[str, Ended] = {}
+
+    async def run_once(vacate: str) -> Ended:
+        if vacate not in kept:
+            async with WholeRun.start(temporal, vacate=vacate, worker="inside") as run:
+                timeline = watch(run)
+                await run.begin()
+                run.approve_all()
+                kept[vacate] = await ended(run, timeline)
+        return kept[vacate]
+
+    return run_once
+
+
+def together(vacate: str) -> pytest.MarkDecorator:
+    """What needs the failover of this host goes to one process of pytest-xdist (`--dist loadgroup`): it is run once."""
+    return pytest.mark.xdist_group(f"failover of {vacate}")

@@ -46,8 +46,12 @@ class Timeline:
 class SeenOutage:
     """An outage as simulated callers saw it, in seconds since the epoch."""
 
-    began: float
-    ended: float
+    last_success: float
+    """Served; it had not begun."""
+    first_failure: float
+    """Not served; it had begun."""
+    first_success: float
+    """Served again; it had ended."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,9 @@ async def ended(run: WholeRun, timeline: Timeline, expected: Mapping[str, Any] |
 def _outages(tally: Tally) -> tuple[SeenOutage, ...]:
     epoch = time.time() - asyncio.get_running_loop().time()
     return tuple(
-        SeenOutage(outage.first_failure + epoch, outage.first_success + epoch)
+        SeenOutage(outage.last_success + epoch, outage.first_failure + epoch, outage.first_success + epoch)
         for outage in tally.outages
-        if outage.first_success is not None
+        if outage.first_success is not None and outage.last_success is not None
     )
 
 

@@ -18,7 +18,7 @@ from tests.lab.secret_search import command_lines, forms, found_in
 from tests.lab.whole_run import WholeRun
 from workflows import names
 
-pytestmark = pytest.mark.whole_run
+pytestmark = [pytest.mark.whole_run, pytest.mark.timeout(300)]
 
 
 async def stored(client: Client, workflow_id: str) -> dict[str, bytes]:
