@@ -7,7 +7,7 @@ from procedure import who
 from procedure.facts import ClusterFact, Facts, NodeState, ReplicationFact
 from procedure.invariants import channel_from, not_seen, replication_problem
 from procedure.situation import Situation
-from procedure.subjects import ClusterOn, ComponentOn, PowerOf, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, warned
 from procedure.who import PAIR_WORDS, PairName
 
@@ -73,6 +73,35 @@ def node_is_online(inventory: Inventory, machine: str, seen_from: str, facts: Fa
     return passed(condition)
 
 
+def haproxy_serves(inventory: Inventory, machine: str, facts: Facts) -> Verdict:
+    """HAProxy runs on a load balancer, or does not because Pacemaker runs it on the active one only."""
+    condition = f"HAProxy on {machine} runs"
+    fact = facts.balancer(machine)
+    if fact is None:
+        return not_seen(condition, [BalancerOn(machine=machine)], facts)
+    if fact.running:
+        return passed(condition)
+    pair = inventory.pairs.load_balancer
+    seen = next((cluster for m in pair.machines if (cluster := facts.cluster(m)) is not None), None)
+    if seen is None:
+        return not_seen(condition, [ClusterOn(machine=m) for m in pair.machines], facts)
+    problem = _why_haproxy_should_run(inventory, machine, seen)
+    if problem:
+        step = f"Start HAProxy on {machine} and see that it works: nobody would be served there."
+        return failed(condition, f"it does not run there, {problem}", step)
+    return not_applicable(condition, "Pacemaker runs it on the active load balancer only")
+
+
+def _why_haproxy_should_run(inventory: Inventory, machine: str, seen: ClusterFact) -> str:
+    instances = who.haproxy_resources(inventory, seen)
+    if not instances:
+        return "and Pacemaker would not start it"
+    # One that is being started, in the moment of a move, is on its way.
+    if any(r.role == "Started" and inventory.machine(machine).node_name in r.nodes for r in instances):
+        return "although Pacemaker says that it does"
+    return "although Pacemaker runs it on both" if len(instances) > 1 else ""
+
+
 def node_problems(node: NodeState | None) -> tuple[str, ...]:
     """What keeps a node from running resources."""
     if node is None:
@@ -136,6 +165,18 @@ def components_are(machine: str, names: tuple[str, ...], states: tuple[str, ...]
 
 
 # --- database ---------------------------------------------------------------------------------------------------------
+
+
+def is_writable(master: str, facts: Facts) -> Verdict:
+    """The database of a master accepts writes: it is not read_only."""
+    condition = f"the database of {master} accepts writes"
+    fact = facts.replication(master)
+    if fact is None or fact.read_only is None:
+        return not_seen(condition, [ReplicationOn(machine=master)], facts)
+    if fact.read_only:
+        step = f"SET GLOBAL read_only = OFF on {master}, and in its configuration, after thinking why it is on."
+        return failed(condition, "read_only is ON", step)
+    return passed(condition, "read_only is OFF")
 
 
 def nothing_is_lost(situation: Situation, machine: str, facts: Facts) -> Verdict:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from inventory.models import Inventory, Machine, Pair, Role
 from procedure import who
 from procedure.commands.pairs import missing_on
-from procedure.conditions import cluster_is_able, node_can_take_over
+from procedure.conditions import cluster_is_able, haproxy_serves, is_writable, node_can_take_over
 from procedure.facts import AutostartFact, BalancerFact, Facts, LocationConstraint, ProbeFact
 from procedure.invariants import (
     SPLIT_BRAIN,
@@ -283,6 +283,8 @@ def _replication(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
         expected = [inventory.machine(s) for s in sources]
         strangers = [c.source_host for c in fact.channels if not any(is_source(c, m) for m in expected)]
         problems += [f"replicates from {host}, which the inventory does not say" for host in strangers]
+        if machine.role is _MASTER:
+            yield is_writable(machine.name, facts)
         if problems:
             step = f"Repair the replication (SHOW REPLICA STATUS on {machine.name}), or the inventory."
             yield failed(condition, "; ".join(problems), step, invariant=5)
@@ -314,7 +316,7 @@ def _balancer(inventory: Inventory, name: str, facts: Facts) -> Iterator[Verdict
     elif not fact.running and who.primary(inventory, inventory.pairs.load_balancer, facts) == name:
         yield failed(condition, "it does not run, although this is the active load balancer", f"Start it on {name}.")
     elif not fact.running:
-        yield not_applicable(condition, "it runs on the active load balancer only")
+        yield haproxy_serves(inventory, name, facts)
     else:
         yield passed(condition)
         yield _all_up(name, fact)

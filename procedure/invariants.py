@@ -161,6 +161,8 @@ def in_maintenance(situation: Situation, machine: str, balancer: str, facts: Fac
     servers = who.servers_of(situation.inventory, (machine,))
     if not servers:
         return not_applicable(condition, f"{machine} stands in no backend", invariant=3)
+    if is_off_for_good(situation, balancer, facts):
+        return not_applicable(condition, f"{balancer} is off", invariant=3)
     fact = facts.balancer(balancer)
     if fact is None:
         return not_seen(condition, [BalancerOn(machine=balancer)], facts, invariant=3)
@@ -170,6 +172,12 @@ def in_maintenance(situation: Situation, machine: str, balancer: str, facts: Fac
     if wrong:
         return failed(condition, ", ".join(wrong), f"Set {machine} to MAINT on {balancer} first.", invariant=3)
     return passed(condition, ", ".join(f"{backend}/{server} MAINT" for backend, server in servers), invariant=3)
+
+
+def is_off_for_good(situation: Situation, machine: str, facts: Facts) -> bool:
+    """Whether a machine that goes anyway is proved off: what it would do does not matter any more."""
+    power = facts.power(machine)
+    return situation.goes(machine) and power is not None and power.state == "off"
 
 
 def servers_cross(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
@@ -222,8 +230,9 @@ SPLIT_BRAIN_NEXT = (
 def drbd_in_sync(inventory: Inventory, name: PairName, to: str, facts: Facts) -> Verdict:
     """4: DRBD is Connected and UpToDate on both, seen from both.
 
-    A node in standby has DRBD down. When the machine to be left is in standby already, the move has begun (the health
-    check accepts no standby before), and what counts is that the other copy is UpToDate.
+    A node in standby has DRBD down. When the machine to be left is in standby and is no longer primary, the move has
+    begun (the health check accepts no standby before), and what counts is that the other copy is UpToDate. One that is
+    primary still must be Connected: it may have been put into standby by hand, with a stale copy on the other.
     """
     pair = who.pair(inventory, name)
     condition = f"DRBD of the {PAIR_WORDS[name]} is Connected and UpToDate on both machines"
@@ -240,13 +249,26 @@ def drbd_in_sync(inventory: Inventory, name: PairName, to: str, facts: Facts) ->
         split = any(SPLIT_BRAIN in problem for problem in problems)
         step = SPLIT_BRAIN_NEXT if split else "Wait until it is synchronised, or repair DRBD; then retry."
         return failed(condition, "; ".join(problems), step, invariant=4)
+    untold = out_of_sync_untold(pair, facts)
+    if untold:
+        return unknown(condition, untold, "Look at /proc/drbd there, then retry.", invariant=4)
     return passed(condition, "; ".join(f"{m}: {drbd_seen(facts.drbd(m))}" for m in pair.machines), invariant=4)
+
+
+def out_of_sync_untold(pair: Pair, facts: Facts) -> str:
+    """Machines of a pair whose DRBD does not tell how much is out of sync; empty if both do."""
+    untold = [m for m in pair.machines if (fact := facts.drbd(m)) is None or fact.out_of_sync_kib is None]
+    return f"how much is out of sync was not told on {', '.join(untold)}" if untold else ""
 
 
 def _has_begun_leaving(inventory: Inventory, to: str, leaver: str, facts: Facts) -> bool:
     seen = facts.cluster(to)
     leaving = who.node(inventory, seen, leaver) if seen else None
-    return leaving is not None and leaving.standby
+    if leaving is None or not leaving.standby:
+        return False
+    left, taking_over = facts.drbd(leaver), facts.drbd(to)
+    is_left = left is not None and (not left.configured or left.role == "Secondary")
+    return is_left or (taking_over is not None and taking_over.role == "Primary")
 
 
 def _survivor_copy(condition: str, to: str, facts: Facts) -> Verdict:
@@ -306,10 +328,10 @@ def channel_from(inventory: Inventory, fact: ReplicationFact, source: str) -> Re
 
 
 def is_source(channel: ReplicaChannel, machine: Machine) -> bool:
-    """Whether a replication comes from a machine, named by its name, with or without domain, or by its address."""
+    """Whether a replication comes from a machine, by its name, with or without domain, its address or an alias."""
     host = channel.source_host.lower()
     named = host == machine.name.lower() or host.split(".")[0] == machine.name.lower()
-    return named or host == machine.address.lower()
+    return named or host in (machine.address.lower(), *(alias.lower() for alias in machine.aliases))
 
 
 def replication_problem(inventory: Inventory, fact: ReplicationFact, source: str) -> str:

@@ -26,6 +26,12 @@ def partner(of: Pair, machine: str) -> str:
     return next(name for name in of.machines if name != machine)
 
 
+def haproxy_resources(inventory: Inventory, fact: ClusterFact) -> tuple[ResourceState, ...]:
+    """Instances of the Pacemaker resource that runs HAProxy, known by its agent or its own name; several: a clone."""
+    names = {"haproxy", inventory.haproxy.service.lower()}
+    return tuple(r for r in fact.resources if r.agent.rsplit(":", 1)[-1].lower() in names or r.id.lower() in names)
+
+
 def node(inventory: Inventory, fact: ClusterFact, machine: str) -> NodeState | None:
     """A machine as a Pacemaker node."""
     name = inventory.machine(machine).node_name
@@ -113,7 +119,7 @@ def machine_behind(inventory: Inventory, backend: Backend, state: ServerState) -
 def machine_at(inventory: Inventory, address: str) -> str | None:
     """The machine that has an address, or None."""
     wanted = _normal(address)
-    return next((m.name for m in inventory.machines if address and _normal(m.address) == wanted), None)
+    return next((m.name for m in inventory.machines if wanted in {_normal(a) for a in (m.address, *m.aliases)}), None)
 
 
 def _takes_connections(state: ServerState) -> bool:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import ClassVar, Literal
 
-from inventory.models import Inventory
+from inventory.models import Inventory, Role
 from procedure import who
 from procedure.commands.base import Command
+from procedure.conditions import is_writable
 from procedure.facts import Facts
 from procedure.instructions import Instruction, SetServers
-from procedure.invariants import a_server_stays, caught_up, not_in_state, not_seen, servers_cross
+from procedure.invariants import (
+    a_server_stays,
+    caught_up,
+    is_off_for_good,
+    not_in_state,
+    not_seen,
+    servers_cross,
+)
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, PowerOf, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed
 
 USUAL_SETTING = timedelta(seconds=2)
@@ -41,16 +49,22 @@ class SetMaintenance(Command):
         return f"Set {', '.join(self.machines)} to {self.state.upper()} on {self.balancer}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """HAProxy, and the replication of the masters that would take writes."""
+        """HAProxy, whether its machine is on, and the masters that would take writes."""
         masters = self._masters_that_get_writes(situation.inventory)
-        return (BalancerOn(machine=self.balancer), *(ReplicationOn(machine=m) for m in masters))
+        power = PowerOf(machine=self.balancer)
+        return (BalancerOn(machine=self.balancer), power, *(ReplicationOn(machine=m) for m in masters))
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
-        """Every place of these machines is set; not applicable where HAProxy does not run."""
+        """Every place of these machines is set; not applicable on a load balancer that is left and runs no HAProxy."""
         condition = f"{', '.join(self.machines)} in {self.state.upper()} on {self.balancer}"
         fact = facts.balancer(self.balancer)
+        if is_off_for_good(situation, self.balancer, facts):
+            return not_applicable(condition, f"{self.balancer} is off: there is nothing to set")
         if fact is None:
             return not_seen(condition, [BalancerOn(machine=self.balancer)], facts)
+        if not fact.running and self.state == "maint" and not situation.goes(self.balancer):
+            step = f"Start HAProxy on {self.balancer}, then retry."
+            return failed(condition, "HAProxy does not run there, although everything goes there", step)
         if not fact.running:
             return not_applicable(condition, "HAProxy does not run there: there is nothing to set")
         wrong = not_in_state(fact, who.servers_of(situation.inventory, self.machines), self.state)
@@ -63,7 +77,8 @@ class SetMaintenance(Command):
         inventory = situation.inventory
         stays = a_server_stays(inventory, self.balancer, self.machines, facts)
         masters = self._masters_that_get_writes(inventory)
-        fresh = tuple(caught_up(m, self._sources(inventory, m), facts, inventory) for m in masters)
+        fresh = [caught_up(m, self._sources(inventory, m), facts, inventory) for m in masters]
+        fresh += [is_writable(m, facts) for m in masters if inventory.machine(m).role is Role.DATABASE_MASTER]
         right = servers_cross(inventory, self.balancer, facts)
         return (right, stays, *fresh) if self.state == "maint" else (right, *fresh)
 

@@ -158,6 +158,7 @@ def _observed(situation: Situation, machine: str) -> tuple[Subject, ...]:
         subjects += [DrbdOn(machine=m) for m in pair.machines if pair.drbd]
     if who.servers_of(inventory, (machine,)) or inventory.machine(machine).role is Role.DATABASE_MASTER:
         subjects += [BalancerOn(machine=b) for b in inventory.pairs.load_balancer.machines]
+        subjects += [PowerOf(machine=b) for b in inventory.pairs.load_balancer.machines]
     if inventory.machine(machine).role is Role.DATABASE_MASTER:
         subjects += [ClusterOn(machine=b) for b in inventory.pairs.load_balancer.machines]
         subjects += [ReplicationOn(machine=r) for r in who.replicas_of(inventory, machine) if not situation.goes(r)]

@@ -227,7 +227,7 @@ class PaperCluster:
             )
             for source in sources
         ]
-        return ReplicationFact(version="10.11", channels=tuple(channels))
+        return ReplicationFact(version="10.11", read_only=False, channels=tuple(channels))
 
     def _sessions(self, machine: str) -> SessionsFact:
         users = [m for m, c in sorted(self.running) if c == "Wildfly"] if machine == self.writer() else []
@@ -292,7 +292,7 @@ class PaperCluster:
                 self.backups.add((machine, path))
             case ["rm", "--force", "--", path, *_]:
                 self.backups.discard((machine, path))
-            case ["virsh", *_, "snapshot-create-as", vm, name, "--atomic"]:
+            case ["virsh", *_, "snapshot-create-as", vm, name, "--disk-only", "--atomic"]:
                 self.snapshots.add((vm, name))
             case ["virsh", *_, "snapshot-delete", vm, name]:
                 self.snapshots.discard((vm, name))

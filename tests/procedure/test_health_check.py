@@ -19,6 +19,7 @@ from procedure.facts import (
     PowerFact,
     ProbeFact,
     ReplicationFact,
+    ResourceState,
     SessionsFact,
     Silence,
     SilencesFact,
@@ -82,6 +83,26 @@ def silenced(f: Facts) -> Facts:
     return seen(f, Silences(), SilencesFact(silences=(old,)))
 
 
+def haproxy_by_pacemaker(f: Facts, *nodes: str) -> Facts:
+    """Pacemaker has it running on these nodes; on the survivor it does not run."""
+    f = seen(f, BalancerOn(machine="acd-lb2"), BalancerFact(running=False))
+    for machine in ("acd-lb1", "acd-lb2"):
+        fact = f.cluster(machine)
+        assert isinstance(fact, ClusterFact)
+        more = (
+            ResourceState(id="lb", agent="systemd:haproxy", role="Started", nodes=(node,), active=True)
+            for node in nodes
+        )
+        f = cluster_with(f, machine, resources=(*fact.resources, *more))
+    return f
+
+
+def read_only(f: Facts, master: str, *, value: bool | None) -> Facts:
+    fact = f.replication(master)
+    assert isinstance(fact, ReplicationFact)
+    return seen(f, ReplicationOn(machine=master), fact.model_copy(update={"read_only": value}))
+
+
 def crossed(f: Facts) -> Facts:
     f = servers_with(f, "acd-lb1", "db/acd-dbm1", address="10.77.0.72")
     return servers_with(f, "acd-lb1", "db/acd-dbm2", address="10.77.0.71")
@@ -139,6 +160,15 @@ WRONG: list[tuple[str, Change, Answer, str]] = [
      lambda f: seen(f, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=False, count=0)), FAIL, "PROCESS"),
     ("HAProxy does not run", lambda f: seen(f, BalancerOn(machine="acd-lb1"), BalancerFact(running=False)), FAIL,
      "this is the active load balancer"),
+    ("HAProxy on the survivor does not run",
+     lambda f: seen(f, BalancerOn(machine="acd-lb2"), BalancerFact(running=False)), FAIL,
+     "Pacemaker would not start it"),
+    ("HAProxy of a clone does not run on the survivor",
+     lambda f: haproxy_by_pacemaker(f, "acd-lb1", "stopped"), FAIL, "although Pacemaker runs it on both"),
+    ("HAProxy died and Pacemaker has not noticed", lambda f: haproxy_by_pacemaker(f, "acd-lb2"), FAIL,
+     "although Pacemaker says"),
+    ("a master is read_only", lambda f: read_only(f, "acd-dbm2", value=True), FAIL, "read_only is ON"),
+    ("nobody tells whether a master is", lambda f: read_only(f, "acd-dbm2", value=None), UNKNOWN, "does not decide"),
     ("the admin page is not reached", lambda f: not_seen_any_more(f, BalancerOn(machine="acd-lb2")), UNKNOWN,
      "connection lost"),
     ("a server is down", lambda f: servers_with(f, "acd-lb1", "web/acd-jb2", up=False, status="DOWN"), FAIL,
@@ -206,7 +236,7 @@ def test_each_machine_is_observed_once_and_nothing_waits(situation: Situation) -
 
 
 def test_haproxy_that_runs_on_the_active_load_balancer_only_is_fine(situation: Situation, facts: Facts) -> None:
-    verdicts = health_check.judge(situation, seen(facts, BalancerOn(machine="acd-lb2"), BalancerFact(running=False)))
+    verdicts = health_check.judge(situation, haproxy_by_pacemaker(facts, "acd-lb1"))
 
     assert {v.answer for v in verdicts} == {Answer.PASS, Answer.NOT_APPLICABLE}
 

@@ -121,6 +121,14 @@ LEAVING: Change = lambda f: node_with(f, "acd-store2", "acd-store1", standby=Tru
 NOT_PRIMARY, ONLY_COPY = invariants.not_primary, invariants.not_the_only_copy
 NO_WRITES, OFF_BEFORE = invariants.takes_no_writes, invariants.off_before
 
+
+def stale_in_standby(facts: Facts) -> Facts:
+    """Primary still, without its peer, and put into standby: what it wrote meanwhile is not on the other."""
+    alone: dict[str, object] = {"connection": "WFConnection", "peer_role": "Unknown", "peer_disk": "DUnknown"}
+    facts = drbd_with(LEAVING(facts), "acd-store1", **alone)
+    return drbd_with(facts, "acd-store2", role="Secondary", **alone)
+
+
 TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
     (2, "one", primary("storage"), as_it_is, PASS, "acd-store1 is primary"),
     (2, "one, without a promotable resource", primary("load_balancer"), as_it_is, PASS, "acd-lb1 is primary"),
@@ -177,6 +185,10 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
      lambda f: seen(f, BalancerOn(machine="acd-lb1"), BalancerFact(running=False)), NA, "does not run"),
     (3, "HAProxy not running", maint("acd-jb1", "acd-lb1"),
      lambda f: seen(f, BalancerOn(machine="acd-lb1"), BalancerFact(running=False)), NA, "does not run"),
+    (3, "the load balancer that is left is off", maint("acd-jb1", "acd-lb1"),
+     lambda f: off("acd-lb1")(unseen(f, BalancerOn(machine="acd-lb1"))), NA, "is off"),
+    (3, "the load balancer that stays is off", maint("acd-jb1", "acd-lb2"),
+     lambda f: off("acd-lb2")(unseen(f, BalancerOn(machine="acd-lb2"))), UNKNOWN, LOST),
     (3, "HAProxy not seen", maint("acd-jb1", "acd-lb1"), lambda f: unseen(f, BalancerOn(machine="acd-lb1")), UNKNOWN,
      LOST),
     (4, "in sync", in_sync, as_it_is, PASS, "Connected"),
@@ -192,6 +204,15 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
                     DrbdFact(configured=False)), PASS, "the move has begun"),
     (4, "the move has begun, copy behind", in_sync,
      lambda f: drbd_with(LEAVING(f), "acd-store2", disk="Outdated"), FAIL, "Outdated"),
+    (4, "how much is out of sync is not told", in_sync,
+     lambda f: drbd_with(f, "acd-store1", out_of_sync_kib=None), UNKNOWN, "not told on acd-store1"),
+    (4, "in standby, but primary still, and in sync", in_sync, LEAVING, PASS, "Connected"),
+    (4, "in standby by another's hand, the other copy stale", in_sync, stale_in_standby, FAIL, "WFConnection"),
+    (4, "the move has begun, the machine that is left is not seen", in_sync,
+     lambda f: unseen(LEAVING(f), DrbdOn(machine="acd-store1")), UNKNOWN, LOST),
+    (4, "the move is nearly over, the machine that is left is not seen", in_sync,
+     lambda f: drbd_with(unseen(LEAVING(f), DrbdOn(machine="acd-store1")), "acd-store2", role="Primary"), PASS,
+     "the move has begun"),
     (5, "no lag", fresh("acd-dbm1"), as_it_is, PASS, "lag 0"),
     (5, "lag", fresh("acd-dbm1"), lambda f: channel_with(f, "acd-dbm2", lag_seconds=3), FAIL, "lag 3 s"),
     (5, "lag not told", fresh("acd-dbm1"),
