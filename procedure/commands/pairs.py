@@ -8,12 +8,12 @@ from typing import Literal
 from inventory.models import Inventory, Pair
 from procedure import who
 from procedure.commands.base import Command
-from procedure.conditions import cluster_is_able, node_can_take_over, node_is_online, node_problems
+from procedure.conditions import cluster_is_able, haproxy_serves, node_can_take_over, node_is_online, node_problems
 from procedure.facts import ClusterFact, DrbdFact, Facts
 from procedure.instructions import Instruction, RunOn
-from procedure.invariants import drbd_in_sync, drbd_problem, drbd_seen, not_seen, one_primary
+from procedure.invariants import drbd_in_sync, drbd_problem, drbd_seen, not_seen, one_primary, out_of_sync_untold
 from procedure.situation import Situation
-from procedure.subjects import ClusterOn, DrbdOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, Subject
 from procedure.verdicts import Verdict, failed, passed, unknown
 from procedure.who import PAIR_WORDS, PairName
 
@@ -54,8 +54,9 @@ class MovePair(Command):
         return f"Move the {PAIR_WORDS[self.pair]} to {self.to}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """Both machines of the pair."""
-        return observed(situation.inventory, who.pair(situation.inventory, self.pair))
+        """Both machines of the pair, and whether HAProxy runs where the load balancer goes."""
+        subjects = observed(situation.inventory, who.pair(situation.inventory, self.pair))
+        return (*subjects, BalancerOn(machine=self.to)) if self.pair == "load_balancer" else subjects
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """All of the pair is on the survivor, and nothing on the leaver."""
@@ -67,12 +68,21 @@ class MovePair(Command):
             return not_seen(condition, [ClusterOn(machine=self.to)], facts)
         if pair.drbd is not None and drbd is None:
             return not_seen(condition, [DrbdOn(machine=self.to)], facts)
+        if self.pair == "load_balancer" and facts.balancer(self.to) is None:
+            return not_seen(condition, [BalancerOn(machine=self.to)], facts)
         missing = (*missing_on(inventory, pair, self.to, fact), *self._left_behind(inventory, pair, facts))
-        missing = (*missing, *_drbd_missing(pair, self.to, drbd))
+        missing = (*missing, *_drbd_missing(pair, self.to, drbd), *self._haproxy_missing(facts))
         if missing:
             step = f"Look at `pcs status --full` on {self.to}. What has moved stays; retry waits for the rest."
             return failed(condition, "; ".join(missing), step)
+        if facts.cluster(self.leaver) is None and not _is_offline(inventory, fact, self.leaver):
+            # It may still hold the address; a node that is offline, and so fenced or off, holds nothing.
+            return not_seen(condition, [ClusterOn(machine=self.leaver)], facts)
         return passed(condition, f"{', '.join(pair.resources)} and {pair.address} are there")
+
+    def _haproxy_missing(self, facts: Facts) -> tuple[str, ...]:
+        haproxy = facts.balancer(self.to) if self.pair == "load_balancer" else None
+        return (f"HAProxy does not run on {self.to}",) if haproxy is not None and not haproxy.running else ()
 
     def _left_behind(self, inventory: Inventory, pair: Pair, facts: Facts) -> tuple[str, ...]:
         fact, leaver = facts.cluster(self.to), facts.cluster(self.leaver)
@@ -89,7 +99,7 @@ class MovePair(Command):
         return tuple(left)
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
-        """Both nodes able, one primary, DRBD in sync (invariants 2 and 4)."""
+        """Both nodes able, one primary, DRBD in sync (invariants 2 and 4), HAProxy there or coming along."""
         inventory = situation.inventory
         return (
             cluster_is_able(inventory, self.pair, self.to, facts),
@@ -97,6 +107,7 @@ class MovePair(Command):
             node_is_online(inventory, self.leaver, self.to, facts),
             one_primary(inventory, self.pair, facts),
             drbd_in_sync(inventory, self.pair, self.to, facts),
+            *((haproxy_serves(inventory, self.to, facts),) if self.pair == "load_balancer" else ()),
         )
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
@@ -136,6 +147,11 @@ class MovePair(Command):
     def expected(self, inventory: Inventory) -> timedelta:
         """As the pair says."""
         return who.pair(inventory, self.pair).expected_move
+
+
+def _is_offline(inventory: Inventory, seen: ClusterFact, machine: str) -> bool:
+    node = who.node(inventory, seen, machine)
+    return node is not None and not node.online and not node.unclean
 
 
 def missing_on(inventory: Inventory, pair: Pair, machine: str, fact: ClusterFact) -> tuple[str, ...]:
@@ -200,6 +216,8 @@ class RejoinNode(Command):
             problems += [p for m in pair.machines if (p := drbd_problem(m, facts.drbd(m)))]
         if problems:
             return failed(condition, "; ".join(problems), f"Look at `pcs status` and /proc/drbd on {self.machine}.")
+        if pair.drbd is not None and (untold := out_of_sync_untold(pair, facts)):
+            return unknown(condition, untold, "Look at /proc/drbd there, then retry.")
         return passed(condition, "online, in sync")
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:

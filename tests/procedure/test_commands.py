@@ -23,16 +23,36 @@ from procedure.commands import (
     TakeBackup,
 )
 from procedure.commands.base import Command
-from procedure.facts import BackupFact, ComponentFact, Facts, PowerFact, Session, SessionsFact, Silence, SilencesFact
+from procedure.facts import (
+    BackupFact,
+    BalancerFact,
+    ComponentFact,
+    Facts,
+    PowerFact,
+    Session,
+    SessionsFact,
+    Silence,
+    SilencesFact,
+)
 from procedure.instructions import RunOn
 from procedure.situation import Situation
-from procedure.subjects import BackupAt, ClusterOn, ComponentOn, PowerOf, SessionsOn, Silences
+from procedure.subjects import (
+    BackupAt,
+    BalancerOn,
+    ClusterOn,
+    ComponentOn,
+    PowerOf,
+    ReplicationOn,
+    SessionsOn,
+    Silences,
+)
 from procedure.verdicts import Answer
 from tests.procedure.altered import channel_with, cluster_with, drbd_with, node_with, resource_with, seen, unseen
 from tests.procedure.paper_cluster import NOW, PaperCluster
 
 DRAINED = AwaitDrained(balancer="acd-lb1", master="acd-dbm1")
 MOVE = MovePair(pair="storage", to="acd-store2", leaver="acd-store1")
+MOVE_BALANCER = MovePair(pair="load_balancer", to="acd-lb2", leaver="acd-lb1")
 BACKUP = TakeBackup(machine="acd-dbm1", path="/srv/backup/x.sql")
 PAPER = Facts()
 
@@ -129,6 +149,62 @@ def test_a_move_that_a_lost_worker_began_is_not_refused(situation: Situation, in
     begun = cluster_with(moved(situation, inventory), "acd-store2", transition_idle=False)
 
     assert all(v.allows for v in MOVE.conditions(situation, begun)), [v.text for v in MOVE.conditions(situation, begun)]
+
+
+def test_what_the_machine_that_is_left_still_holds_must_be_seen_or_its_node_be_gone(
+    situation: Situation, inventory: Inventory
+) -> None:
+    unseen_leaver = unseen(moved(situation, inventory), ClusterOn(machine="acd-store1"))
+    gone = node_with(unseen_leaver, "acd-store2", "acd-store1", online=False)
+    unclean = node_with(unseen_leaver, "acd-store2", "acd-store1", online=False, unclean=True)
+
+    answers = [MOVE.wanted(situation, facts).answer for facts in (unseen_leaver, gone, unclean)]
+
+    assert answers == [Answer.UNKNOWN, Answer.PASS, Answer.UNKNOWN]
+
+
+def test_the_load_balancer_does_not_move_where_haproxy_is_dead(situation: Situation, facts: Facts) -> None:
+    dead = seen(facts, BalancerOn(machine="acd-lb2"), BalancerFact(running=False))
+
+    refused = [v.reason for v in MOVE_BALANCER.conditions(situation, dead) if not v.allows]
+
+    assert refused == ["it does not run there, and Pacemaker would not start it"]
+
+
+def test_the_load_balancer_has_moved_when_haproxy_runs_there(situation: Situation, cluster: PaperCluster) -> None:
+    cluster.carry_out(RunOn(machine="acd-lb2", argv=("pcs", "node", "standby", "acd-lb1")))
+    facts = cluster.facts(MOVE_BALANCER.observes(situation))
+    dead = seen(facts, BalancerOn(machine="acd-lb2"), BalancerFact(running=False))
+
+    assert MOVE_BALANCER.wanted(situation, facts).answer is Answer.PASS
+    assert "HAProxy does not run on acd-lb2" in MOVE_BALANCER.wanted(situation, dead).reason
+    assert MOVE_BALANCER.wanted(situation, unseen(facts, BalancerOn(machine="acd-lb2"))).answer is Answer.UNKNOWN
+
+
+def test_maint_is_needed_where_everything_goes_and_not_on_what_is_off(situation: Situation, facts: Facts) -> None:
+    def on(balancer: str, changed: Facts) -> Answer:
+        return SetMaintenance(balancer=balancer, machines=("acd-jb1",)).wanted(situation, changed).answer
+
+    stopped = seen(facts, BalancerOn(machine="acd-lb1"), BalancerFact(running=False))
+    dead = seen(facts, BalancerOn(machine="acd-lb2"), BalancerFact(running=False))
+    off = seen(
+        unseen(facts, BalancerOn(machine="acd-lb1")), PowerOf(machine="acd-lb1"), PowerFact(state="off", provider="off")
+    )
+
+    assert on("acd-lb1", stopped) is Answer.NOT_APPLICABLE
+    assert on("acd-lb2", dead) is Answer.FAIL
+    assert on("acd-lb1", off) is Answer.NOT_APPLICABLE
+
+
+def test_a_read_only_master_is_not_given_the_writes(situation: Situation, facts: Facts) -> None:
+    fact = facts.replication("acd-dbm2")
+    assert fact is not None
+    changed = seen(facts, ReplicationOn(machine="acd-dbm2"), fact.model_copy(update={"read_only": True}))
+
+    command = SetMaintenance(balancer="acd-lb2", machines=("acd-dbm1",))
+
+    assert all(v.allows for v in command.conditions(situation, facts))
+    assert [v.reason for v in command.conditions(situation, changed) if not v.allows] == ["read_only is ON"]
 
 
 def test_the_command_of_a_move_runs_on_the_survivor_or_where_it_was_reached(situation: Situation, facts: Facts) -> None:
