@@ -136,6 +136,8 @@ class Machine(Model):
     signals: tuple[Port, ...] = ()
     """Further ports that answer while it is on: without a power provider, "off" is proved by silence on the
     management port and these."""
+    aliases: tuple[Address, ...] = ()
+    """Other names and addresses of it, by which the databases that replicate from it know it (`Master_Host`)."""
 
     @property
     def vm_name(self) -> str:
@@ -175,7 +177,7 @@ class Component(Model):
 class Pair(Model):
     """Two machines, one per VM-Host, under one Pacemaker cluster."""
 
-    machines: Annotated[tuple[Name, Name], Field()]
+    machines: tuple[Name, Name]
     method: Literal["standby", "move"] = "standby"
     promotable: ResourceName | None = None
     """The promotable clone that makes a machine primary; None: the machine with all resources is primary."""
@@ -435,9 +437,7 @@ class Inventory(Model):
     database: Database
     haproxy: Haproxy
     sessions: Sessions = Sessions()
-    monitoring: Annotated[AlertmanagerMonitoring | ManualMonitoring, Field(discriminator="provider")] = (
-        ManualMonitoring()
-    )
+    monitoring: Monitoring = ManualMonitoring()
     backup: Backup
     daemon: Daemon = Daemon()
     probes: tuple[Probe, ...] = ()

@@ -145,7 +145,7 @@ def timings_fit(inventory: Inventory) -> Iterator[Finding]:
             wrong = f"{key} is so short that machines would be kept busy by being looked at"
             yield Finding(("timings", key), wrong, f"at least {show_duration(_SHORTEST_PAUSE)}")
     if timings.connect > timings.command:
-        wrong = "connect is longer than command, which includes it"
+        wrong = "connect is longer than command: what is away would be waited for longer than what is slow"
         yield Finding(("timings", "connect"), wrong, "at most `command`")
 
 

@@ -12,6 +12,7 @@ from inventory.problems import Finding, Path, one_of, show_path
 
 NEEDED_ROLES = (Role.DATABASE_MASTER, Role.LOAD_BALANCER, Role.STORAGE)
 """Without these there is no redundant cluster to fail over (the procedure, section 3)."""
+_LINUX_ROLES = (*NEEDED_ROLES, Role.DATABASE_REPLICA)
 _NUMERIC = re.compile(r"[0-9.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
 _IP = "an IPv4 address of four numbers up to 255, an IPv6 address, or a host name with a letter in it"
 
@@ -60,6 +61,8 @@ def _addresses(inventory: Inventory) -> Iterator[tuple[Path, str, int | None]]:
             yield ("vm_hosts", index, "power", "address"), host.power.address, host.power.port
     for index, machine in enumerate(inventory.machines):
         yield ("machines", index, "address"), machine.address, machine.port
+        for position, alias in enumerate(machine.aliases):
+            yield ("machines", index, "aliases", position), alias, None
     yield ("pairs", "storage", "address"), inventory.pairs.storage.address, None
     yield ("pairs", "load_balancer", "address"), inventory.pairs.load_balancer.address, None
 
@@ -74,6 +77,34 @@ def _is_ip(address: str) -> bool:
 
 def _normal(address: str) -> str:
     return str(ip_address(address)) if _is_ip(address) else address.lower().rstrip(".")
+
+
+def aliases_fit(inventory: Inventory) -> Iterator[Finding]:
+    """An alias is no other machine's name: a replication would be taken for one from the wrong machine."""
+    named = {machine.name.lower(): machine for machine in inventory.machines}
+    for index, machine in enumerate(inventory.machines):
+        for position, alias in enumerate(machine.aliases):
+            other = named.get(alias.lower().split(".")[0], machine)
+            if other is not machine and not _is_ip(alias):
+                path: Path = ("machines", index, "aliases", position)
+                yield Finding(path, f"{alias!r} is the name of {other.name}", "names and addresses of this machine")
+
+
+def linux_where_needed(inventory: Inventory) -> Iterator[Finding]:
+    """Pacemaker, DRBD, HAProxy's socket and the dump are reached through SSH."""
+    for index, machine in enumerate(inventory.machines):
+        if machine.os == "windows" and machine.role in _LINUX_ROLES:
+            wrong = f"{machine.name} runs windows, but what is done on a {machine.role} needs Linux"
+            yield Finding(("machines", index, "os"), wrong, "`os: linux` with a connection of kind ssh")
+
+
+def standby_where_paired(inventory: Inventory) -> Iterator[Finding]:
+    """Only of the masters and within the pairs is one in standby; all others are at work on both sides."""
+    for index, machine in enumerate(inventory.machines):
+        if machine.normal == "standby" and machine.role not in NEEDED_ROLES:
+            wrong = f"{machine.name} has the role {machine.role}, of which all machines are at work"
+            allowed = f"`normal: standby` only for {', '.join(NEEDED_ROLES)}"
+            yield Finding(("machines", index, "normal"), wrong, allowed)
 
 
 def roles_on_both_sides(inventory: Inventory) -> Iterator[Finding]:
@@ -143,6 +174,9 @@ CHECKS = (
     hosts_known,
     addresses_valid,
     addresses_once,
+    aliases_fit,
+    linux_where_needed,
+    standby_where_paired,
     roles_on_both_sides,
     connections_known,
     two_masters,

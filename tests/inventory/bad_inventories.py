@@ -1054,6 +1054,38 @@ MEANING = (
         line="connect: 5m",
         says="at most `command`",
     ),
+    one(
+        "an alias that is another machine's address",
+        JB2,
+        JB2.replace("}", ", aliases: [10.77.0.31]}"),
+        path="machines[2].aliases[0]",
+        line="aliases: [10.77.0.31]",
+        says="taken already: machines[1].address",
+    ),
+    one(
+        "an alias that is another machine's name",
+        JB2,
+        JB2.replace("}", ", aliases: [acd-jb1.example.com]}"),
+        path="machines[2].aliases[0]",
+        line="acd-jb1.example.com",
+        says="is the name of acd-jb1",
+    ),
+    one(
+        "a load balancer that runs Windows",
+        "address: 10.77.0.82, connection: linux,",
+        "address: 10.77.0.82, os: windows, connection: windows,",
+        path="machines[18].os",
+        line="acd-lb2",
+        says="needs Linux",
+    ),
+    one(
+        "a web machine in standby",
+        JB2,
+        JB2.replace("}", ", normal: standby}"),
+        path="machines[2].normal",
+        line="acd-jb2",
+        says="only for database_master, load_balancer, storage",
+    ),
 )
 
 BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML, *MEANING)
