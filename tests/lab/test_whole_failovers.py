@@ -22,7 +22,7 @@ pytestmark = pytest.mark.whole_run
 
 GATES = ["before_start", "before_power_off", "functionality"]
 LATE = 1.5
-"""Seconds by which a probe or a caller may notice late: both look every 0.25 s, on a machine that does a lot besides."""
+"""Seconds by which a probe or a caller may notice late: both look every 0.25 s, on a busy machine."""
 PATIENCE = 2.0
 """Seconds for which a caller waits for an answer before it gives up and asks again."""
 
