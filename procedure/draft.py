@@ -17,6 +17,10 @@ Over = tuple[str, ...]
 """Ids of steps that must be over: what a stage hands to those that wait for it."""
 
 
+BY_HAND = timedelta(minutes=2)
+"""For a person to do one thing at a screen that is open already."""
+
+
 class Draft:
     """Collects the steps of a plan. Used while a plan is drawn up, and thrown away."""
 
@@ -53,11 +57,18 @@ class Draft:
     def gate(
         self, stage: int, name: GateName, question: str, *, after: Over, vouched: Over = (), checklist: Over = ()
     ) -> Over:
-        """A gate as a step; where the inventory switches it off, what it would wait for."""
+        """A gate as a step; where the inventory switches it off, a task with what a person would have looked at there.
+
+        Nobody is asked whether the run goes on then. But what no one else can tell is still asked of a person.
+        """
         policy: GatePolicy = getattr(self.inventory.approval, name)
         if not policy.enabled:
-            self.note(stage, f"The gate {name.replace('_', ' ')} is switched off in the inventory.")
-            return after
+            words = name.replace("_", " ")
+            self.note(stage, f"The gate {words} is switched off in the inventory.")
+            items = (*vouched, *checklist)
+            task = OperatorTask(target="cluster", instructions="\n".join(items), expected=BY_HAND)
+            title = f"See for yourself, instead of the gate {words}"
+            return self.ask(stage, f"instead-of-gate-{name}", task, after=after, title=title) if items else after
         action = Gate(name=name, question=question, deadline=policy.deadline, vouched=vouched, checklist=checklist)
         gate_id = self._id(stage, f"gate-{name}")
         return self.add(Step(id=gate_id, stage=stage, title=question, action=action, after=after))

@@ -32,7 +32,7 @@ from procedure.commands import (
     TakeSnapshot,
 )
 from procedure.conditions import is_service
-from procedure.draft import Draft, Over
+from procedure.draft import BY_HAND, Draft, Over
 from procedure.invariants import POWER_OFF_ORDER
 from procedure.plan import OperatorTask, Plan, Stage
 from procedure.situation import Situation
@@ -332,12 +332,16 @@ def in_backends(draft: Draft, machines: tuple[Machine, ...]) -> tuple[str, ...]:
 
 
 def stop_daemon(draft: Draft, *, after: Over) -> Over:
-    """On the vacated telephony machines, if it still runs there; the address parameters are a matter for a person."""
-    over = address_parameters(draft, after=after)
-    if not draft.inventory.daemon.commands:
-        return over
-    for machine in draft.situation.vacated_side(Role.TELEPHONY):
-        over += draft.do(8, f"stop-daemon-{machine.name}", StopDaemon(machine=machine.name), after=after)
+    """On the vacated telephony machines, if it still runs there."""
+    over: Over = ()
+    for machine in (m.name for m in draft.situation.vacated_side(Role.TELEPHONY)):
+        if draft.inventory.daemon.commands:
+            over += draft.do(8, f"stop-daemon-{machine}", StopDaemon(machine=machine), after=after)
+        else:
+            text = f"AcdGroupDistribute.r5 must not run on {machine} any more: stop it if it runs there. {draft.inventory.daemon.instructions}"
+            task = OperatorTask(target=machine, instructions=text, expected=BY_HAND)
+            title = f"Stop AcdGroupDistribute on {machine} by hand"
+            over += draft.ask(8, f"stop-daemon-{machine}", task, after=after, title=title)
     return over or after
 
 
@@ -352,7 +356,7 @@ def start_daemon(draft: Draft, *, after: Over) -> Over:
         return draft.do(8, f"start-daemon-{home}", StartDaemon(machine=home), after=after)
     text = f"AcdGroupDistribute.r5 must run on {home} and nowhere else. {draft.inventory.daemon.instructions}"
     task = OperatorTask(target=home, instructions=text, expected=BY_HAND)
-    return draft.ask(8, f"daemon-on-{home}", task, after=after, title=f"Make AcdGroupDistribute run on {home} by hand")
+    return draft.ask(8, f"start-daemon-{home}", task, after=after, title=f"Start AcdGroupDistribute on {home} by hand")
 
 
 def daemon_home(draft: Draft) -> str | None:
@@ -361,13 +365,12 @@ def daemon_home(draft: Draft) -> str | None:
     return next((m for m in staying if m in draft.as_found.daemon), staying[0] if staying else None)
 
 
-def address_parameters(draft: Draft, *, after: Over) -> Over:
-    """Address parameters of the UDP daemons: items of the next gate, or a task where that gate is switched off."""
-    items = draft.inventory.address_checklist
-    if not items or draft.inventory.approval.before_power_off.enabled:
-        return ()
-    task = OperatorTask(target="telephony", instructions="\n".join(items), expected=BY_HAND)
-    return draft.ask(8, "address-parameters", task, after=after, title="Check the address parameters of the daemons")
+def address_parameters(draft: Draft) -> tuple[str, ...]:
+    """Address parameters of the UDP daemons are a matter for a person, who must know where it will run."""
+    home, items = daemon_home(draft), draft.inventory.address_checklist
+    if not items or home is None:
+        return items
+    return (f"AcdGroupDistribute is started on {home} when its 8-Server runs again. For that machine:", *items)
 
 
 # --- 9: the vacated machines go down ----------------------------------------------------------------------------------
@@ -378,7 +381,7 @@ def approve_power_off(draft: Draft, *, after: Over) -> Over:
     question = (
         f"Everything has moved to {draft.situation.surviving}. Shut down all machines of {draft.situation.vacated}?"
     )
-    return draft.gate(9, "before_power_off", question, after=after, checklist=draft.inventory.address_checklist)
+    return draft.gate(9, "before_power_off", question, after=after, checklist=address_parameters(draft))
 
 
 def shut_down_machines(draft: Draft, *, after: Over) -> Over:
@@ -503,7 +506,3 @@ def remove_backups(draft: Draft, *, after: Over) -> Over:
     else:
         over += draft.do(14, f"remove-backup-{master}", RemoveBackup(machine=master, path=path), after=after)
     return over
-
-
-BY_HAND = timedelta(minutes=2)
-"""For a person to do one thing at a screen that is open already."""

@@ -135,10 +135,27 @@ def test_a_gate_that_is_switched_off_leaves_its_predecessors(inventory: Inventor
 
     assert [s.id for s in found.steps if isinstance(s.action, Gate)] == ["13-gate-functionality"]
     assert "4-drain-sessions" in ancestors(found, "9-shut-down-acd-tel1")
-    assert set(found.step("2-silence-vm-host-1").after) >= {"0-observe-acd-tel1", "0-observe-probes"}
-    task = found.step("8-address-parameters").action
+    assert "0-observe-acd-tel1" in ancestors(found, "2-silence-vm-host-1")
+    task = found.step("9-instead-of-gate-before-power-off").action
     assert isinstance(task, OperatorTask)
-    assert "8-address-parameters" in ancestors(found, "9-shut-down-acd-tel1")
+    assert "address parameters" in task.instructions
+    assert "started on acd-tel2" in task.instructions
+    assert "9-instead-of-gate-before-power-off" in ancestors(found, "9-shut-down-acd-tel1")
+
+
+def test_what_only_a_person_can_vouch_for_is_asked_without_a_gate_too(inventory: Inventory) -> None:
+    off = GatePolicy(enabled=False)
+    hosts = tuple(host.model_copy(update={"power": ManualPower()}) for host in inventory.vm_hosts)
+    approval = Approval(before_start=off, functionality=off)
+    found = drawn_up(inventory.model_copy(update={"approval": approval, "vm_hosts": hosts}))
+
+    first = found.step("0-instead-of-gate-before-start").action
+    assert isinstance(first, OperatorTask)
+    assert "No machine of vm-host-1 starts by itself when the host boots." in first.instructions
+    assert all("0-instead-of-gate-before-start" in ancestors(found, s.id) for s in found.steps if s.stage > 0)
+    last = found.step("13-instead-of-gate-functionality").action
+    assert isinstance(last, OperatorTask)
+    assert last.instructions.splitlines() == list(inventory.checklist)
 
 
 def test_what_only_a_person_can_do_is_an_operator_task(inventory: Inventory) -> None:
@@ -166,10 +183,12 @@ def test_what_only_a_person_can_do_is_an_operator_task(inventory: Inventory) -> 
         "3-stop-8-server-acd-tel1",
         "3-stop-8-server-acd-tel2",
         "11-start-8-server-acd-tel2",
-        "8-daemon-on-acd-tel2",
+        "8-stop-daemon-acd-tel1",
+        "8-start-daemon-acd-tel2",
         "12-restore-by-hand",
     }
     assert "starter window first" in tasks["3-stop-8-server-acd-tel1"].instructions
+    assert "8-stop-daemon-acd-tel1" in ancestors(found, "9-shut-down-acd-tel1")
     assert "2-move-monitoring-server" in ancestors(found, "2-silence-by-hand")
     gate = found.step("0-gate-before-start").action
     assert isinstance(gate, Gate)

@@ -47,13 +47,13 @@ def do_it(world: PaperWorld, title: str) -> None:
     """What a person does to the world: "Stop 8-Server on acd-tel1 by hand"."""
     verb, _, rest = title.removesuffix(" by hand").partition(" ")
     component, _, machine = rest.rpartition(" on ")
-    if verb == "Stop" and component:
+    if component == "AcdGroupDistribute":
+        world.cluster.daemon = {machine} if verb == "Start" else world.cluster.daemon - {machine}
+    elif verb == "Stop" and component:
         world.cluster.running.discard((machine, component))
         world.cluster.daemon.discard(machine)
     elif verb == "Start" and component:
         world.cluster.running.add((machine, component))
-    elif verb == "Make":
-        world.cluster.daemon = {machine}
 
 
 async def test_every_task_is_asked_for_and_confirmed(client: Client, reference: Inventory) -> None:
@@ -63,7 +63,13 @@ async def test_every_task_is_asked_for_and_confirmed(client: Client, reference: 
         report = await run.result()
 
     assert report.outcome is RunOutcome.COMPLETED
-    assert {STOP, "2-silence-by-hand", "12-restore-by-hand", "8-daemon-on-acd-tel2"} <= asked
+    assert {
+        STOP,
+        "2-silence-by-hand",
+        "12-restore-by-hand",
+        "8-stop-daemon-acd-tel1",
+        "8-start-daemon-acd-tel2",
+    } <= asked
     record = step_of(report, STOP)
     assert (record.outcome, record.reason, record.decided_by) == (Outcome.DONE, "done so", "ada")
     assert world.cluster.daemon == {"acd-tel2"}
