@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from procedure.verdicts import Verdict
     from workflows import names
     from workflows.details import render
-    from workflows.executor import Executor, new_code
+    from workflows.executor import Executor, code_from
     from workflows.ledger import Ledger
     from workflows.messages import SIGNAL_MODELS, Abort, Answer, Decide, FailoverRequest
     from workflows.requests import known_host, understood
@@ -76,8 +76,9 @@ class ControlledFailover:
         return self._end()
 
     def _after_reset(self, seed: int) -> None:
-        # Temporal repeats old signals when a run is reset; a gate that is open then must not take an old approval.
-        self._ledger.renew_codes(new_code)
+        # Temporal repeats old signals when a run is reset; a gate that was open then must not take an old approval.
+        # Called outside of the workflow's loop, and errors are swallowed: nothing of `workflow` may be used here.
+        self._ledger.renew_codes(lambda: code_from(seed))
         self._changed()
 
     # The procedure
@@ -192,7 +193,7 @@ class ControlledFailover:
             "health": self._health,
             "as_found": self._as_found,
             "steps": tuple(self._ledger.records.values()),
-            "waits": tuple(self._ledger.waits.values()),
+            "waits": self._ledger.open_waits,
             "decisions": tuple(self._ledger.decisions),
             "outage": self._executor.outage if self._executor else None,
             "notes": self._notes,

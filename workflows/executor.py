@@ -45,12 +45,14 @@ LONGEST_RETRY = timedelta(seconds=15)
 LONGEST_WATCH = timedelta(days=30)
 LAST_MEASUREMENTS = timedelta(seconds=5)
 """For a worker to take up and end a measurement that was lost: it must see at least once how things are now."""
+SETTLED = timedelta(milliseconds=1)
+"""After a decision at a gate: no time is needed, but another workflow task is. The server takes up to 1 s for it."""
 ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
 
 
-def new_code() -> str:
-    """The code of a gate. The seed of a run's random numbers changes at a reset, so an old approval does not fit."""
-    return f"{workflow.random().getrandbits(24):06x}"
+def code_from(number: int) -> str:
+    """The code of a gate: short enough to be typed, and another one whenever the gate is met again."""
+    return f"{number & 0xFFFFFF:06x}"
 
 
 @dataclass
@@ -285,7 +287,8 @@ class Executor:
     # People
 
     async def _pass_gate(self, step: Step, gate: Gate) -> None:
-        self.ledger.wait_at_gate(step, gate, new_code(), workflow.now())
+        code = code_from(workflow.random().getrandbits(24))
+        self.ledger.wait_at_gate(step, gate, code, workflow.now())
         self.changed()
         await self._hold(step)
         if not self.ledger.resolved(step.id):
@@ -302,12 +305,20 @@ class Executor:
         self.ledger.end(step.id, Outcome.DONE, workflow.now())
 
     async def _hold(self, step: Step) -> None:
+        """Until a person has decided, and the decision stands; or until the run is aborted."""
+        while not self._aborted and not self.ledger.resolved(step.id):
+            await self._until_decided(step)
+            if not self._aborted:
+                # After a reset Temporal repeats old signals before it tells of the reset, which revokes them.
+                await workflow.sleep(SETTLED)
+
+    async def _until_decided(self, step: Step) -> None:
         def decided() -> bool:
             return self._aborted or self.ledger.resolved(step.id)
 
         left = gate_deadline(self.ledger.waits[step.id], workflow.now())
         try:
-            await workflow.wait_condition(decided, timeout=left, timeout_summary=f"Deadline: {step.title}")
+            await workflow.wait_condition(decided, timeout=left)
         except TimeoutError:
             self.ledger.overdue(step.id)
             self.changed()
@@ -355,7 +366,11 @@ class Executor:
         await workflow.wait_condition(lambda: self._is_at_end(upkeep) or all(over(step) for step in upkeep.after))
         while not self._is_at_end(upkeep):
             try:
-                await workflow.wait_condition(lambda: self._is_at_end(upkeep), timeout=upkeep.every)
+                await workflow.wait_condition(
+                    lambda: self._is_at_end(upkeep),
+                    timeout=upkeep.every,
+                    timeout_summary=f"Until the next: {upkeep.command.title}",
+                )
             except TimeoutError:
                 await self._keep_up_once(upkeep)
 

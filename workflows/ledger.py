@@ -126,11 +126,13 @@ class Ledger:
         )
 
     def renew_codes(self, new_code: Callable[[], str]) -> None:
-        """Open gates get another code: what was said with the old one counts no longer."""
+        """Gates that were not passed yet get another code: what was said with the old one counts no longer."""
         for step, wait in self.waits.items():
-            if wait.kind == "gate" and not self.resolved(step):
+            if wait.kind == "gate":
                 code = new_code()
                 self.waits[step] = wait.model_copy(update={"code": code, "hints": _gate_hints(wait.gate, code)})
+                self._resolutions.pop(step, None)
+                self._closed_gates.pop(wait.gate, None)
 
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
@@ -173,6 +175,11 @@ class Ledger:
         """The deadline of a gate passed; it holds."""
         if step in self.waits:
             self.waits[step] = self.waits[step].model_copy(update={"overdue": True})
+
+    @property
+    def open_waits(self) -> tuple[Wait, ...]:
+        """What waits for a person who has not decided yet."""
+        return tuple(wait for wait in self.waits.values() if not self.resolved(wait.step))
 
     def resolved(self, step: str) -> bool:
         """Whether a person has decided about a step that waits."""

@@ -181,12 +181,12 @@ async def reset(client: Client, run: Run, event: int) -> Run:
 
 
 async def ends_of_tasks(run: Run) -> tuple[int, int]:
-    """The first end of a workflow task, and the last one before the first signal."""
+    """The first end of a workflow task, and the last one before the first approval."""
     ends: list[int] = []
     async for event in run.handle.fetch_history_events():
         if event.HasField("workflow_task_completed_event_attributes"):
             ends.append(event.event_id)
-        if event.HasField("workflow_execution_signaled_event_attributes"):
+        if event.workflow_execution_signaled_event_attributes.signal_name == "approve":
             break
     return ends[0], ends[-1]
 
@@ -195,6 +195,9 @@ async def ends_of_tasks(run: Run) -> tuple[int, int]:
 async def test_after_a_reset_an_old_approval_opens_no_gate(client: Client, world: PaperWorld, where: str) -> None:
     async with running(client, world) as run:
         old = await run.at_gate("before_start")
+        # A task of its own, so that the gate is already open where the run is reset to: that task alone is done again.
+        await run.say("hello")
+        await run.until(lambda s: s.decisions)
         await run.approve("before_start")
         await run.at_gate("before_power_off")
         done = len(world.orders)
@@ -202,11 +205,12 @@ async def test_after_a_reset_an_old_approval_opens_no_gate(client: Client, world
         world.cluster = LivingCluster(world.inventory)  # somebody has put everything back
 
         again = await reset(client, run, first if where == "the beginning" else before_signal)
-        status = await again.until(lambda s: s.decisions and s.waits)
+        status = await again.until(lambda s: len(s.decisions) == 2 and s.waits)
 
         assert [w.gate for w in status.waits] == ["before_start"]
         assert status.waits[0].code != old.code
-        assert [d.accepted for d in status.decisions] == [False]
+        assert [d.signal for d in status.decisions] == ["hello", "approve"]
+        assert (await again.decide("approve", gate="before_start", seen=old.code, by="ada")).accepted is False
         assert len(world.orders) == done
         await again.say("abort", BY_ADA)
         assert (await again.result()).outcome is RunOutcome.ABORTED

@@ -161,6 +161,16 @@ def test_an_open_gate_with_a_new_code_does_not_take_the_old_one(ledger: Ledger) 
     assert ledger.waits[AT_GATE.id].hints[0].payload["seen"] == "ffffff"
 
 
+def test_a_new_code_revokes_an_approval_with_which_nobody_went_on_yet(ledger: Ledger) -> None:
+    at_gate(ledger)
+    assert ledger.hear("approve", APPROVE, NOW).accepted
+    assert not ledger.open_waits
+    ledger.renew_codes(lambda: "ffffff")
+    assert not ledger.resolved(AT_GATE.id)
+    assert [wait.code for wait in ledger.open_waits] == ["ffffff"]
+    assert ledger.hear("approve", {**APPROVE, "seen": "ffffff"}, NOW).accepted
+
+
 def test_the_end_tells_what_was_not_started(ledger: Ledger) -> None:
     ledger.finish()
     assert ledger.records["3-by-hand"].state is StepState.NOT_STARTED
