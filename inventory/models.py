@@ -284,6 +284,8 @@ class AlertmanagerMonitoring(Model):
     host: Name | None = None
     """VM-Host the monitoring server runs on; None: none of the two."""
     downtime: Duration = timedelta(hours=2)
+    maintenance: Duration = timedelta(hours=24)
+    """How long the machines of the vacated host stay silenced when the run is over: they are off on purpose."""
 
 
 class ManualMonitoring(Model):
@@ -292,6 +294,8 @@ class ManualMonitoring(Model):
     provider: Literal["manual"] = "manual"
     host: Name | None = None
     downtime: Duration = timedelta(hours=2)
+    maintenance: Duration = timedelta(hours=24)
+    """How long the machines of the vacated host stay silenced when the run is over: they are off on purpose."""
 
 
 class Backup(Model):

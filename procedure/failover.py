@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from inventory.models import AlertmanagerMonitoring, CommandPower, CommandProbe, Machine, Role
+from inventory.values import show_duration
 from procedure import health_check, who
 from procedure.as_found import AsFound
 from procedure.commands import (
@@ -80,7 +81,12 @@ STAGES = (
         note="It waits until both pairs are checked. It does not wait for replicas to notice that their source has "
         "gone, which may take a minute and which no software needs (inferred).",
     ),
-    Stage(number=12, label="step 11", title="Restore monitoring", note="The vacated side stays silenced."),
+    Stage(
+        number=12,
+        label="step 11",
+        title="Restore monitoring",
+        note="The vacated side stays silenced, after the run too.",
+    ),
     Stage(number=13, label="step 12", title="Ensure functionality"),
     Stage(number=14, label="step 13", title="Remove backups"),
 )
@@ -117,6 +123,7 @@ def plan(situation: Situation, as_found: AsFound, reference: str) -> Plan:
     alarmed = restore_monitoring(draft, silenced=silenced, after=up + daemon_started)
     probed = probe_functions(draft, after=up + daemon_started)
     working = approve_functionality(draft, after=alarmed + probed + replication_checked)
+    keep_silent(draft, after=working)
     remove_backups(draft, after=working)
 
     return draft.plan("failover")
@@ -252,7 +259,7 @@ def move_monitoring_server(draft: Draft, *, after: Over) -> Over:
 
 def silence_by_hand(draft: Draft, *, after: Over) -> Over:
     """Without access to the monitoring server a person silences it."""
-    downtime = draft.inventory.monitoring.downtime
+    downtime = show_duration(draft.inventory.monitoring.downtime)
     text = f"Schedule a downtime of {downtime} for all machines of the cluster. Extend it if the run takes longer."
     task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)
     return draft.ask(2, "silence-by-hand", task, after=after, title="Silence monitoring by hand")
@@ -338,7 +345,8 @@ def stop_daemon(draft: Draft, *, after: Over) -> Over:
         if draft.inventory.daemon.commands:
             over += draft.do(8, f"stop-daemon-{machine}", StopDaemon(machine=machine), after=after)
         else:
-            text = f"AcdGroupDistribute.r5 must not run on {machine} any more: stop it if it runs there. {draft.inventory.daemon.instructions}"
+            how = draft.inventory.daemon.instructions
+            text = f"AcdGroupDistribute.r5 must not run on {machine} any more: stop it if it runs there. {how}"
             task = OperatorTask(target=machine, instructions=text, expected=BY_HAND)
             title = f"Stop AcdGroupDistribute on {machine} by hand"
             over += draft.ask(8, f"stop-daemon-{machine}", task, after=after, title=title)
@@ -463,10 +471,24 @@ def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
     return lifted
 
 
+def keep_silent(draft: Draft, *, after: Over) -> Over:
+    """The vacated machines raise no alarm while they are off on purpose; the run's own downtime ends too soon."""
+    monitoring, vacated = draft.inventory.monitoring, draft.situation.vacated
+    if not isinstance(monitoring, AlertmanagerMonitoring):
+        return after
+    silence = SilenceMonitoring(machines=sides(draft)[vacated], comment=comment(draft), for_maintenance=True)
+    title = f"Silence all machines of {vacated} for {show_duration(monitoring.maintenance)} more, since they stay off"
+    return draft.do(12, f"keep-silent-{vacated}", silence, after=after, title=title)
+
+
 def restore_by_hand(draft: Draft, *, after: Over) -> Over:
     """Without access to the monitoring server a person ends the downtime."""
     vacated, surviving = draft.situation.vacated, draft.situation.surviving
-    text = f"End the downtime of all machines of {surviving}. Those of {vacated} stay silenced."
+    maintenance = show_duration(draft.inventory.monitoring.maintenance)
+    text = (
+        f"End the downtime of all machines of {surviving}. Extend that of all machines of {vacated} by {maintenance}, "
+        "or until the failback: they are off on purpose."
+    )
     aborted = "End the downtime of all machines that are not off on purpose."
     task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)
     draft.ask_on_abort(
@@ -488,6 +510,8 @@ def probe_functions(draft: Draft, *, after: Over) -> Over:
 
 def approve_functionality(draft: Draft, *, after: Over) -> Over:
     """A person tries the rest: test call, login, chat, REST, mail."""
+    vacated, maintenance = draft.situation.vacated, show_duration(draft.inventory.monitoring.maintenance)
+    draft.note(13, f"From the gate on, all machines of {vacated} stay silenced for {maintenance}.")
     question = f"Is the system fully operational on {draft.situation.surviving} alone?"
     return draft.gate(13, "functionality", question, after=after, checklist=draft.inventory.checklist)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from inventory.values import show_duration
 from procedure.values import Value
 
 
@@ -99,7 +100,7 @@ class CreateSilence(Value):
     @property
     def text(self) -> str:
         """As a person would say it."""
-        return f"monitoring: silence {', '.join(self.machines)} for {self.duration}"
+        return f"monitoring: silence {', '.join(self.machines)} for {show_duration(self.duration)}"
 
 
 class LiftSilence(Value):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from inventory.models import Inventory
+from inventory.values import show_duration
 from procedure.commands.base import Command
 from procedure.facts import Facts, SilencesFact
 from procedure.instructions import CreateSilence, Instruction
@@ -20,6 +21,8 @@ USUAL_REQUEST = timedelta(seconds=2)
 ENOUGH_LEFT = 0.5
 """A silence with more than this part of its time left needs no extension: late enough not to pile them up, early
 enough for many attempts before it runs out."""
+ENOUGH_LEFT_OFF = 0.95
+"""The same for machines that stay off: nobody extends their silence any more, so nearly all of it must be left."""
 
 
 class SilenceMonitoring(Command):
@@ -30,6 +33,8 @@ class SilenceMonitoring(Command):
     comment: str
     only_extend: bool = False
     """True: machines whose silence was lifted are left alone."""
+    for_maintenance: bool = False
+    """True: for as long as machines stay off on purpose, and not for the downtime of a run."""
 
     @property
     def target(self) -> str:
@@ -39,7 +44,7 @@ class SilenceMonitoring(Command):
     @property
     def title(self) -> str:
         """One line for a person."""
-        action = "Extend the silence of" if self.only_extend else "Silence"
+        action = "Extend the silence of" if self.only_extend or self.for_maintenance else "Silence"
         return f"{action} {len(self.machines)} machines ({self.machines[0]} …)" if self.machines else action
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
@@ -48,16 +53,16 @@ class SilenceMonitoring(Command):
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """All are silenced, with more than half of the downtime left."""
-        downtime = situation.inventory.monitoring.downtime
-        condition = f"{len(self.machines)} machines are silenced for at least {downtime * ENOUGH_LEFT} more"
+        wanted = self._duration(situation.inventory) * (ENOUGH_LEFT_OFF if self.for_maintenance else ENOUGH_LEFT)
+        condition = f"{len(self.machines)} machines are silenced for at least {show_duration(wanted)} more"
         fact = facts.silences()
         if fact is None:
             return not_seen(condition, [Silences()], facts)
         if fact.by_hand:
             return not_applicable(condition, "a person does it; nothing can be seen")
-        bare = self._not_covered(facts, fact, downtime * ENOUGH_LEFT)
+        bare = self._not_covered(facts, fact, wanted)
         if not bare:
-            return passed(condition)
+            return passed(condition, f"until {self._until(fact):%Y-%m-%d %H:%M} UTC")
         if self.only_extend and not any(_is_silenced(m, fact) for m in self.machines):
             return not_applicable(condition, "their silence was lifted")
         return failed(condition, f"not: {', '.join(bare)}", "Look at the monitoring server; then retry.")
@@ -67,9 +72,17 @@ class SilenceMonitoring(Command):
         enough = [s for s in fact.silences if seen is not None and s.until - seen.at > left]
         return tuple(m for m in self.machines if not any(m in s.machines for s in enough))
 
+    def _until(self, fact: SilencesFact) -> datetime:
+        """When the first of them is silenced no longer."""
+        ends = (max(s.until for s in fact.silences if machine in s.machines) for machine in self.machines)
+        return min(ends).astimezone(UTC)
+
+    def _duration(self, inventory: Inventory) -> timedelta:
+        return inventory.monitoring.maintenance if self.for_maintenance else inventory.monitoring.downtime
+
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """One silence for all of them, from now on."""
-        duration = situation.inventory.monitoring.downtime
+        duration = self._duration(situation.inventory)
         return (CreateSilence(machines=self.machines, duration=duration, comment=self.comment),)
 
     def compensation(self) -> Command | None:
@@ -132,7 +145,7 @@ class LiftSilence(Command):
         lifted = self._concerned(facts)
         kept = tuple(m for m in self.machines if m not in lifted)
         comment = "Off on purpose: its VM-Host is vacated."
-        duration = situation.inventory.monitoring.downtime
+        duration = situation.inventory.monitoring.maintenance
         keep = (CreateSilence(machines=kept, duration=duration, comment=comment),) if kept else ()
         return (*keep, LiftNow(machines=lifted)) if lifted else ()
 

@@ -125,7 +125,8 @@ def test_nothing_is_touched_before_the_first_gate_and_nothing_moves_before_the_d
         assert each.stage != 3 or {s.id for s in found.steps if s.stage in (1, 2)} <= before
         assert not each.id.startswith("9-shut") or "9-gate-before-power-off" in before
         assert each.stage != 14 or "13-gate-functionality" in before
-    checked = {s.id for s in found.steps if s.stage in (8, 10, 11, 12, 13)} - {"13-gate-functionality"}
+    behind = {"13-gate-functionality", "12-keep-silent-vm-host-1"}
+    checked = {s.id for s in found.steps if s.stage in (8, 10, 11, 12, 13)} - behind
     assert checked <= ancestors(found, "13-gate-functionality")
 
 
@@ -249,3 +250,13 @@ def test_snapshots_are_taken_one_at_a_time_after_the_dump_and_never_of_a_pair_in
     machines = [getattr(s.action, "target", "") for s in steps]
     assert {inventory.machine(m).normal for m in machines[:3]} == {"standby"}
     assert all(inventory.machine(a).role != inventory.machine(b).role for a, b in pairwise(machines))
+
+
+def test_the_vacated_machines_stay_silenced_when_the_run_is_over(inventory: Inventory) -> None:
+    found = drawn_up(inventory)
+    silence = found.step("12-keep-silent-vm-host-1")
+
+    assert "13-gate-functionality" in ancestors(found, silence.id), "a gate may stay open for longer than any silence"
+    assert isinstance(silence.action, SilenceMonitoring)
+    (instruction,) = silence.action.instructions(Situation(inventory, "vm-host-1"), Facts())
+    assert instruction.text.endswith("for 1d")
