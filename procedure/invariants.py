@@ -143,16 +143,31 @@ def takes_no_writes(situation: Situation, machine: str, facts: Facts) -> Verdict
         return not_applicable(condition, f"{machine} is no master", invariant=3)
     taking = who.writers(situation.inventory, facts)
     if taking is None:
-        balancers = situation.inventory.pairs.load_balancer.machines
-        subjects: list[Subject] = [BalancerOn(machine=b) for b in balancers]
-        subjects += [ClusterOn(machine=b) for b in balancers]
-        return not_seen(condition, subjects, facts, invariant=3)
+        return not_seen(condition, behind_the_balancers(situation.inventory), facts, invariant=3)
     if machine in taking:
         return failed(condition, "the active load balancer sends writes there", f"Set {machine} to MAINT.", invariant=3)
     if not any(situation.inventory.machine(m).role is Role.DATABASE_MASTER for m in taking):
         seen = f"no master takes writes at all, only {', '.join(taking)}" if taking else "no master takes writes at all"
         return failed(condition, seen, "Bring the other master UP first.", invariant=3)
     return passed(condition, f"writes go to {', '.join(taking)}", invariant=3)
+
+
+def takes_all_writes(inventory: Inventory, master: str, facts: Facts) -> Verdict:
+    """The machine is the one that takes the writes, as found when the run began."""
+    condition = f"{master} takes the database writes, and it alone"
+    taking = who.writers(inventory, facts)
+    if taking is None:
+        return not_seen(condition, behind_the_balancers(inventory), facts)
+    if taking == (master,):
+        return passed(condition, f"{master} takes the writes")
+    seen = f"writes go to {', '.join(taking) or 'none'}"
+    return failed(condition, seen, "Look at the load balancer: writes must go where the run found them; then retry.")
+
+
+def behind_the_balancers(inventory: Inventory) -> list[Subject]:
+    """What tells where writes go: both HAProxies, and which load balancer is active."""
+    balancers = inventory.pairs.load_balancer.machines
+    return [*(BalancerOn(machine=b) for b in balancers), *(ClusterOn(machine=b) for b in balancers)]
 
 
 def in_maintenance(situation: Situation, machine: str, balancer: str, facts: Facts) -> Verdict:

@@ -13,7 +13,7 @@ from procedure.commands.machines import hypervisor_command
 from procedure.conditions import cluster_is_able, machine_answers, node_can_take_over
 from procedure.facts import BackupFact, Facts, SnapshotFact
 from procedure.instructions import Instruction, RunOn
-from procedure.invariants import caught_up, drbd_in_sync, not_seen, one_primary
+from procedure.invariants import behind_the_balancers, caught_up, drbd_in_sync, not_seen, one_primary, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BackupAt, ClusterOn, DrbdOn, PowerOf, ReplicationOn, SnapshotOf, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed
@@ -44,8 +44,12 @@ class TakeBackup(Command):
         return f"Back up the database of {self.machine} to {self.path}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """The file."""
-        return (BackupAt(machine=self.machine, path=self.path),)
+        """The file, and which master takes the writes."""
+        return (BackupAt(machine=self.machine, path=self.path), *behind_the_balancers(situation.inventory))
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """The master still takes the writes: a dump of the other may lack what was written last."""
+        return (takes_all_writes(situation.inventory, self.machine, facts),)
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """A whole dump, no shorter than the inventory says. Only one that is being made can still become so."""

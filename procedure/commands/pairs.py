@@ -8,13 +8,14 @@ from typing import Literal
 from inventory.models import Inventory, Pair
 from procedure import who
 from procedure.commands.base import Command
+from procedure.commands.sessions import of_sessions, still_drained
 from procedure.conditions import cluster_is_able, haproxy_serves, node_can_take_over, node_is_online, node_problems
 from procedure.facts import ClusterFact, DrbdFact, Facts
 from procedure.instructions import Instruction, RunOn
 from procedure.invariants import drbd_in_sync, drbd_problem, drbd_seen, not_seen, one_primary, out_of_sync_untold
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, Subject
-from procedure.verdicts import Verdict, failed, passed, unknown
+from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
 from procedure.who import PAIR_WORDS, PairName
 
 __all__ = ["MovePair", "PairName", "RejoinNode"]
@@ -42,6 +43,8 @@ class MovePair(Command):
     """The machine that becomes primary."""
     leaver: str
     """The machine that is left."""
+    sessions_accepted: bool = False
+    """The operator's word that sessions which are left, or not seen, do not matter; only ever with a reason."""
 
     @property
     def target(self) -> str:
@@ -51,12 +54,13 @@ class MovePair(Command):
     @property
     def title(self) -> str:
         """One line for a person."""
-        return f"Move the {PAIR_WORDS[self.pair]} to {self.to}"
+        accepted = ", cutting the sessions that are left" if self.sessions_accepted else ""
+        return f"Move the {PAIR_WORDS[self.pair]} to {self.to}{accepted}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """Both machines of the pair, and whether HAProxy runs where the load balancer goes."""
+        """Both machines of the pair, that HAProxy runs where the load balancer goes, and that nobody is connected."""
         subjects = observed(situation.inventory, who.pair(situation.inventory, self.pair))
-        return (*subjects, BalancerOn(machine=self.to)) if self.pair == "load_balancer" else subjects
+        return tuple(dict.fromkeys((*subjects, *of_sessions(situation.inventory))))
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """All of the pair is on the survivor, and nothing on the leaver."""
@@ -108,7 +112,20 @@ class MovePair(Command):
             one_primary(inventory, self.pair, facts),
             drbd_in_sync(inventory, self.pair, self.to, facts),
             *((haproxy_serves(inventory, self.to, facts),) if self.pair == "load_balancer" else ()),
+            self._drained(inventory, facts),
         )
+
+    def _drained(self, inventory: Inventory, facts: Facts) -> Verdict:
+        fact = facts.cluster(self.to)
+        leaver = who.node(inventory, fact, self.leaver) if fact else None
+        if fact is not None and ((leaver is not None and leaver.standby) or not fact.transition_idle):
+            # Pacemaker goes on by itself: to refuse now would cut nobody's session less.
+            return not_applicable("no session is active", "the move has begun")
+        return still_drained(inventory, facts, accepted=self.sessions_accepted)
+
+    def forced(self) -> Command | None:
+        """Although there are sessions; everything else must hold as before."""
+        return None if self.sessions_accepted else self.model_copy(update={"sessions_accepted": True})
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """`pcs node standby` or `pcs resource move`, on the survivor; on the leaver if only that was reached."""

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar, Literal
 
-from inventory.models import Inventory
+from inventory.models import Inventory, Role
 from procedure import who
 from procedure.commands.base import Command
 from procedure.facts import BalancerFact, Facts, Session, SessionsFact
-from procedure.invariants import not_seen
+from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
-from procedure.verdicts import Verdict, failed, passed, unknown
+from procedure.verdicts import Verdict, failed, passed, unknown, warned
 
 USUAL_DRAIN = timedelta(minutes=1)
 """With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
@@ -55,6 +55,7 @@ class AwaitDrained(Command):
         """No session on either; the worst of the answers."""
         answers = (
             _still_active(situation.inventory, self.balancer, facts),
+            takes_all_writes(situation.inventory, self.master, facts),
             _no_balancer_sessions(situation.inventory, self.balancer, facts),
             _no_database_sessions(situation.inventory, self.master, facts),
         )
@@ -87,21 +88,63 @@ def _still_active(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
     return failed(condition, seen, "The cluster changed since the run began: abort, and begin again.")
 
 
-def _no_balancer_sessions(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
+def _no_balancer_sessions(inventory: Inventory, balancer: str, facts: Facts, but: tuple[str, ...] = ()) -> Verdict:
     condition = f"HAProxy on {balancer} has no session"
     fact = facts.balancer(balancer)
     if fact is None:
         return not_seen(condition, [BalancerOn(machine=balancer)], facts)
     if not fact.running:
         return failed(condition, "HAProxy does not run there", f"Start HAProxy on {balancer}, then retry.")
-    left = _servers_with_sessions(inventory, fact)
+    left = _servers_with_sessions(inventory, fact, but)
     if left:
         return failed(condition, ", ".join(left), "Wait, or find out who holds them; nobody is cut off by this run.")
     return passed(condition, f"0 on {balancer}")
 
 
-def _servers_with_sessions(inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
-    counted = (s for s in fact.servers if s.backend not in inventory.sessions.ignore_backends)
+def of_sessions(inventory: Inventory) -> tuple[Subject, ...]:
+    """What tells whether nobody is connected, whoever is active."""
+    masters = inventory.with_role(Role.DATABASE_MASTER)
+    return (*behind_the_balancers(inventory), *(SessionsOn(machine=m.name) for m in masters))
+
+
+def still_drained(inventory: Inventory, facts: Facts, *, accepted: bool) -> Verdict:
+    """Nobody has connected again since the drain: to software started by hand meanwhile, for example.
+
+    Args:
+        inventory: the cluster.
+        facts: of this moment, of the subjects in `of_sessions`.
+        accepted: the operator has said, with a reason, that the sessions left do not matter.
+    """
+    condition = "no session is active on the active load balancer and master"
+    balancer = who.primary(inventory, inventory.pairs.load_balancer, facts)
+    taking = who.writers(inventory, facts)
+    if balancer is None or taking is None:
+        return _or_accepted(not_seen(condition, behind_the_balancers(inventory), facts), accepted=accepted)
+    masters = taking or tuple(m.name for m in inventory.with_role(Role.DATABASE_MASTER))
+    # Probes go on during the outage, each with a session at HAProxy for a moment; the process list tells theirs apart.
+    databases = tuple(b.name for b in inventory.haproxy.backends if b.kind == "database")
+    answers = [_no_balancer_sessions(inventory, balancer, facts, but=databases)]
+    answers += [_no_database_sessions(inventory, master, facts) for master in masters]
+    against = [v for v in answers if not v.allows]
+    if not against:
+        return passed(condition, "; ".join(v.reason for v in answers))
+    reason = "; ".join(f"{v.condition}: {v.reason}" for v in against)
+    step = f"{STOP_AGAIN} {' '.join(dict.fromkeys(v.next_step for v in against))}"
+    changed = against[0].model_copy(update={"condition": condition, "reason": reason, "next_step": step})
+    return _or_accepted(changed, accepted=accepted)
+
+
+STOP_AGAIN = "Stop what connected again, then retry; or retry with force and a reason: the sessions left will be cut."
+
+
+def _or_accepted(verdict: Verdict, *, accepted: bool) -> Verdict:
+    if not accepted:
+        return verdict
+    return warned(verdict.condition, f"accepted by the operator: {verdict.reason}", verdict.next_step)
+
+
+def _servers_with_sessions(inventory: Inventory, fact: BalancerFact, but: tuple[str, ...]) -> tuple[str, ...]:
+    counted = (s for s in fact.servers if s.backend not in (*inventory.sessions.ignore_backends, *but))
     return tuple(f"{s.backend}/{s.server}: {s.sessions + s.queued}" for s in counted if s.sessions or s.queued)
 
 

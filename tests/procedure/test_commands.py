@@ -47,7 +47,16 @@ from procedure.subjects import (
     Silences,
 )
 from procedure.verdicts import Answer
-from tests.procedure.altered import channel_with, cluster_with, drbd_with, node_with, resource_with, seen, unseen
+from tests.procedure.altered import (
+    channel_with,
+    cluster_with,
+    drbd_with,
+    node_with,
+    resource_with,
+    seen,
+    servers_with,
+    unseen,
+)
 from tests.procedure.paper_cluster import NOW, PaperCluster
 
 DRAINED = AwaitDrained(balancer="acd-lb1", master="acd-dbm1")
@@ -70,6 +79,59 @@ def idle(facts: Facts) -> Facts:
 
 def test_the_drain_is_over_at_zero(situation: Situation, facts: Facts) -> None:
     assert DRAINED.wanted(situation, idle(facts)).answer is Answer.PASS
+
+
+def test_the_drain_is_not_over_where_writes_no_longer_go(situation: Situation, facts: Facts) -> None:
+    """The process list of a master that nobody uses any more is empty, and proves nothing."""
+    elsewhere = servers_with(idle(facts), "acd-lb1", "db/acd-dbm1", up=False, status="DOWN")
+
+    verdict = DRAINED.wanted(situation, elsewhere)
+
+    assert verdict.answer is Answer.FAIL
+    assert "writes go to acd-dbm2" in verdict.reason
+
+
+def test_only_the_master_that_takes_the_writes_is_dumped(situation: Situation, facts: Facts) -> None:
+    elsewhere = servers_with(facts, "acd-lb1", "db/acd-dbm1", up=False, status="DOWN")
+    lost = unseen(facts, BalancerOn(machine="acd-lb1"))
+
+    answers = [[v.answer for v in BACKUP.conditions(situation, f)] for f in (facts, elsewhere, lost)]
+
+    assert answers == [[Answer.PASS], [Answer.FAIL], [Answer.UNKNOWN]]
+
+
+def test_nothing_moves_where_somebody_connected_again(situation: Situation, facts: Facts) -> None:
+    rows = (Session(id=7, user="acd", address="10.77.0.31:4000", command="Sleep"),)
+    again = seen(idle(facts), SessionsOn(machine="acd-dbm1"), SessionsFact(complete=True, count=1, sessions=rows))
+    caller = servers_with(idle(facts), "acd-lb1", "web/acd-jb1", sessions=2)
+    probe = servers_with(idle(facts), "acd-lb1", "db/acd-dbm1", sessions=1)
+    lost = unseen(idle(facts), SessionsOn(machine="acd-dbm1"))
+
+    for move in (MOVE, MOVE_BALANCER):
+        answers = [move.conditions(situation, f)[-1] for f in (idle(facts), probe, again, caller, lost)]
+        assert [v.answer for v in answers] == [Answer.PASS, Answer.PASS, Answer.FAIL, Answer.FAIL, Answer.UNKNOWN]
+        assert "1 from acd@10.77.0.31" in answers[2].reason
+        assert "force" in answers[2].next_step
+
+
+def test_by_force_a_pair_moves_although_there_are_sessions_but_nothing_else_is_overruled(
+    situation: Situation, facts: Facts
+) -> None:
+    by_force = MOVE.forced()
+    assert isinstance(by_force, MovePair)
+    assert by_force.forced() is None
+    assert "cutting the sessions" in by_force.title
+    caller = servers_with(idle(facts), "acd-lb1", "web/acd-jb1", sessions=2)
+    stale = drbd_with(caller, "acd-store2", connection="WFConnection")
+
+    assert [v.answer for v in by_force.conditions(situation, caller) if v.answer is not Answer.PASS] == [Answer.WARN]
+    assert not all(v.allows for v in by_force.conditions(situation, stale))
+
+
+def test_a_move_that_has_begun_is_not_stopped_by_sessions(situation: Situation, facts: Facts) -> None:
+    begun = node_with(servers_with(facts, "acd-lb1", "web/acd-jb1", sessions=2), "acd-lb2", "acd-lb1", standby=True)
+
+    assert MOVE_BALANCER.conditions(situation, begun)[-1].answer is Answer.NOT_APPLICABLE
 
 
 def test_the_drain_names_who_is_left_and_what_would_end_them(situation: Situation, facts: Facts) -> None:
@@ -164,7 +226,7 @@ def test_what_the_machine_that_is_left_still_holds_must_be_seen_or_its_node_be_g
 
 
 def test_the_load_balancer_does_not_move_where_haproxy_is_dead(situation: Situation, facts: Facts) -> None:
-    dead = seen(facts, BalancerOn(machine="acd-lb2"), BalancerFact(running=False))
+    dead = seen(idle(facts), BalancerOn(machine="acd-lb2"), BalancerFact(running=False))
 
     refused = [v.reason for v in MOVE_BALANCER.conditions(situation, dead) if not v.allows]
 
