@@ -1,8 +1,9 @@
 """Machines: power, autostart and snapshots, by the provider of their VM-Host and by what answers.
 
 "Off" must be proved. The provider's answer counts, unless a port of the machine answers at the same time. Without a
-provider a machine is off when at least two of its ports don't answer at two looks. A worker that has lost its own
-network sees silence everywhere: errors that can be its own are no silence.
+provider a machine is off when at least two of its ports are silent at two looks, and none refuses: a refusal comes from
+a system that runs, perhaps one that shuts down, has ended its services and still writes to its disks. A worker that has
+lost its own network sees silence everywhere: errors that can be its own are no silence.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ SIGNAL = timedelta(seconds=2)
 """For a port to answer: a machine that is on answers in milliseconds, and a lost packet is sent again after 1 s."""
 LEAST_SIGNALS = 2
 """One port may belong to a service that has ended; a second one is another witness."""
-_SILENCE = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
+Heard = Literal["answers", "refuses", "silent"]
+_REFUSAL = (errno.ECONNREFUSED, errno.ECONNRESET)
+_SILENCE = (errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT)
 
 
 class Machines:
@@ -58,10 +61,10 @@ class Machines:
         templates = self._templates(machine)
         if templates is None:
             return await self._by_silence(machine)
-        provider, answering = await asyncio.gather(
-            self._provider(machine, templates), self._answering(machine), return_exceptions=True
+        provider, heard = await asyncio.gather(
+            self._provider(machine, templates), self._listened(machine), return_exceptions=True
         )
-        return self._by_provider(machine, _unless_unknown(provider, answering), _known(answering))
+        return self._by_provider(machine, _unless_unknown(provider, heard), _known(heard))
 
     async def autostart(self, subject: AutostartOf) -> Observed:
         """Whether a machine starts with its VM-Host.
@@ -115,94 +118,102 @@ class Machines:
         return ("on" if on else "off"), _source(completed)
 
     def _by_provider(
-        self, machine: Machine, provider: tuple[Literal["on", "off"], str] | None, answering: dict[int, bool]
+        self, machine: Machine, provider: tuple[Literal["on", "off"], str] | None, heard: dict[int, Heard]
     ) -> Observed:
-        source = f"tcp {machine.address} {_ports(answering)}"
+        source = f"tcp {machine.address} {_ports(heard)}"
         if provider is None:
-            return _fact("on", None, answering), source
+            return _fact("on", None, heard), source
         state, asked = provider
-        contradicted = state == "off" and any(answering.values())
-        return _fact("undecided" if contradicted else state, state, answering), f"{asked}; {source}"
+        contradicted = state == "off" and "answers" in heard.values()
+        return _fact("undecided" if contradicted else state, state, heard), f"{asked}; {source}"
 
     # --- what answers -------------------------------------------------------------------------------------------------
 
     async def _by_silence(self, machine: Machine) -> Observed:
-        answering = await self._answering(machine)
-        if not any(answering.values()):
+        heard = await self._listened(machine)
+        if "answers" not in heard.values():
             await asyncio.sleep(self._inventory.timings.poll.total_seconds())
-            answering = await self._answering(machine)
-        source = f"tcp {machine.address} {_ports(answering)}, without a provider"
-        if any(answering.values()):
-            return _fact("on", None, answering), source
-        return _fact("off" if len(answering) >= LEAST_SIGNALS else "undecided", None, answering), source
+            again = await self._listened(machine)
+            # Silent now, but refused a moment ago: it may be going down at this very moment.
+            heard = {port: heard[port] if said == "silent" else said for port, said in again.items()}
+        source = f"tcp {machine.address} {_ports(heard)}, without a provider"
+        if "answers" in heard.values():
+            return _fact("on", None, heard), source
+        silent = set(heard.values()) == {"silent"} and len(heard) >= LEAST_SIGNALS
+        return _fact("off" if silent else "undecided", None, heard), source
 
-    async def _answering(self, machine: Machine) -> dict[int, bool]:
+    async def _listened(self, machine: Machine) -> dict[int, Heard]:
         management = machine.port or self._inventory.connections[machine.connection].port
         ports = sorted({management, *machine.signals})
         patience = min(SIGNAL, self._inventory.timings.connect)
-        answers = await asyncio.gather(*(_answers(machine, port, patience) for port in ports))
-        return dict(zip(ports, answers, strict=True))
+        heard = await asyncio.gather(*(_heard(machine, port, patience) for port in ports))
+        return dict(zip(ports, heard, strict=True))
 
 
-async def _answers(machine: Machine, port: int, patience: timedelta) -> bool:
-    """Whether a port accepts a connection, at any address of the machine's name.
+async def _heard(machine: Machine, port: int, patience: timedelta) -> Heard:
+    """What a port says to a connection, at any address of the machine's name.
 
     Raises:
-        Transient: the worker itself may be the reason why not.
+        Transient: the worker itself may be the reason why nothing.
     """
     try:
         async with asyncio.timeout(patience.total_seconds()):
             found = await asyncio.get_running_loop().getaddrinfo(machine.address, port, type=socket.SOCK_STREAM)
         addresses = {str(address[0]) for *_, address in found}
-        return any(await asyncio.gather(*(_accepts(address, port, patience) for address in addresses)))
+        heard = await asyncio.gather(*(_heard_at(address, port, patience) for address in addresses))
     except OSError as error:
         seen = f"tcp {machine.address} port {port}: {str(error) or 'its name is not resolved in time'}"
         raise Transient(machine.name, seen, "check the worker's own network") from error
+    # In this order one address decides for all of them.
+    return "answers" if "answers" in heard else "refuses" if "refuses" in heard else "silent"
 
 
-async def _accepts(address: str, port: int, patience: timedelta) -> bool:
+async def _heard_at(address: str, port: int, patience: timedelta) -> Heard:
     try:
         async with asyncio.timeout(patience.total_seconds()):
             _, writer = await asyncio.open_connection(address, port)
     except TimeoutError:
-        return False
+        return "silent"
     except OSError as error:
+        if error.errno in _REFUSAL:
+            return "refuses"
         if error.errno in _SILENCE:
-            return False
+            return "silent"
         raise
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return True
+    return "answers"
 
 
 def _unless_unknown(
-    provider: tuple[Literal["on", "off"], str] | BaseException, answering: dict[int, bool] | BaseException
+    provider: tuple[Literal["on", "off"], str] | BaseException, heard: dict[int, Heard] | BaseException
 ) -> tuple[Literal["on", "off"], str] | None:
     """What the provider says. Its trouble matters only where no port answers: then nobody knows."""
-    if isinstance(provider, SystemTrouble) and isinstance(answering, dict) and any(answering.values()):
+    if isinstance(provider, SystemTrouble) and isinstance(heard, dict) and "answers" in heard.values():
         return None
     if isinstance(provider, BaseException):
         raise provider
     return provider
 
 
-def _known(answering: dict[int, bool] | BaseException) -> dict[int, bool]:
-    if isinstance(answering, SystemTrouble):
+def _known(heard: dict[int, Heard] | BaseException) -> dict[int, Heard]:
+    if isinstance(heard, SystemTrouble):
         return {}
-    if isinstance(answering, BaseException):
-        raise answering
-    return answering
+    if isinstance(heard, BaseException):
+        raise heard
+    return heard
 
 
 def _fact(
-    state: Literal["on", "off", "undecided"], provider: Literal["on", "off"] | None, answering: dict[int, bool]
+    state: Literal["on", "off", "undecided"], provider: Literal["on", "off"] | None, heard: dict[int, Heard]
 ) -> PowerFact:
     return PowerFact(
         state=state,
         provider=provider,
-        answering=tuple(port for port, answers in answering.items() if answers),
-        silent=tuple(port for port, answers in answering.items() if not answers),
+        answering=tuple(port for port, words in heard.items() if words == "answers"),
+        silent=tuple(port for port, words in heard.items() if words != "answers"),
+        refused=tuple(port for port, words in heard.items() if words == "refuses"),
     )
 
 
@@ -210,8 +221,8 @@ def _flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def _ports(answering: dict[int, bool]) -> str:
-    return ", ".join(str(port) for port in answering)
+def _ports(heard: dict[int, Heard]) -> str:
+    return ", ".join(str(port) for port in heard)
 
 
 def _source(completed: Completed) -> str:

@@ -79,6 +79,44 @@ class Gate:
         await self._open.wait()
 
 
+class Silence:
+    """A port that says nothing at all, as each port of a machine that is off.
+
+    On loopback a port nobody listens on refuses. One whose listen queue is full drops what comes, so it is silent.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._sockets: list[socket.socket] = []
+
+    @property
+    def listening(self) -> bool:
+        """Whether the port is kept silent."""
+        return bool(self._sockets)
+
+    async def start(self) -> None:
+        """Keep it silent.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        deaf = listening_socket(self._endpoint)
+        deaf.listen(0)
+        self._sockets.append(deaf)
+        # A queue of length 0 holds one connection; the second is there in case a kernel holds one more.
+        for _ in range(2):
+            filling = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            filling.setblocking(False)
+            filling.connect_ex((self._endpoint.address, self._endpoint.port))
+            self._sockets.append(filling)
+
+    async def stop(self) -> None:
+        """Refuse again, or leave the port to others."""
+        for each in self._sockets:
+            each.close()
+        self._sockets.clear()
+
+
 class HttpListener:
     """An HTTP or HTTPS server on one endpoint that starts and stops like a service: at once, any number of times.
 

@@ -23,7 +23,7 @@ from lab.certificates import CertificateAuthority
 from lab.database import DatabaseServer
 from lab.database_world import FIRST_CLIENT_THREAD, SimulatedDatabase
 from lab.hypervisor import Hypervisor
-from lab.listening import Endpoint, Gate
+from lab.listening import Endpoint, Gate, Silence
 from lab.shell import Shell
 from lab.shell_common import SiteCommands, SocatCommand, UptimeCommand, common_handlers
 from lab.shell_files import FileCommands
@@ -120,6 +120,7 @@ class Station(Follower):
         self.extras = [
             TcpBackend(Endpoint(machine.address, p), machine.name) for p in site.extra_ports.get(machine.name, ())
         ]
+        self._silences = _silences(site, machine)
         self._key_changed = False
         self._refuses = False
         self._one_at_a_time = asyncio.Lock()
@@ -157,6 +158,8 @@ class Station(Follower):
         await self._follow_faults()
         on = self._state.power in ("on", "stopping")
         reachable = on and not self._holds("unreachable")
+        if on:
+            await self._silent(off=False)
         await _bring(self.management, reachable)
         for extra in self.extras:
             await _bring(extra, reachable)
@@ -165,6 +168,12 @@ class Station(Follower):
         if self.balancer:
             await self.balancer.follow()
         await self._follow_backends()
+        if not on:
+            await self._silent(off=True)
+
+    async def _silent(self, *, off: bool) -> None:
+        for silence in self._silences:
+            await _bring(silence, off)
 
     async def _follow_backends(self) -> None:
         services = [service for service in self._state.services.values() if service.component]
@@ -211,7 +220,7 @@ class Station(Follower):
         """Stop all servers."""
         for gate in self._gates():
             gate.open()
-        servers: list[Listening] = [self.management, *self.backends, *self.extras]
+        servers: list[Listening] = [self.management, *self.backends, *self.extras, *self._silences]
         for server in [*servers, *([self.database] if self.database else [])]:
             await server.stop()
         if self.balancer:
@@ -415,6 +424,14 @@ class _Log(deque[str]):
     def append(self, line: str, /) -> None:
         super().append(line)
         self._tell(line)
+
+
+def _silences(site: Site, machine: Machine) -> list[Silence]:
+    """What keeps the ports silent by which alone it is seen that a machine is off: a hypervisor tells of others."""
+    if isinstance(site.inventory.vm_host(machine.host).power, CommandPower):
+        return []
+    management = machine.port or site.inventory.connections[machine.connection].port
+    return [Silence(Endpoint(machine.address, port)) for port in sorted({management, *machine.signals})]
 
 
 async def _bring(server: Listening, up: bool) -> None:

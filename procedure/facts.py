@@ -42,6 +42,9 @@ class PowerFact(Value):
     answering: tuple[int, ...] = ()
     """Ports that accepted a connection."""
     silent: tuple[int, ...] = ()
+    """Ports that accepted none."""
+    refused: tuple[int, ...] = ()
+    """Those of them that refused one, which only a system does that runs: no witness that it is off."""
 
 
 class AutostartFact(Value):

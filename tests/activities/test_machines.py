@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ DOMINFO = "virsh --connect qemu:///system dominfo acd-jb1"
 SNAPSHOTS = "virsh --connect qemu:///system snapshot-list acd-jb1 --name"
 POWER = PowerOf(machine=MACHINE)
 MANUAL = {"provider": "manual"}
+IMPATIENT = {"connect": "300ms"}
 
 
 @contextmanager
@@ -33,6 +34,21 @@ def _unused(*, count: int = 1) -> Iterator[list[int]]:
     yield [each.getsockname()[1] for each in sockets]
     for each in sockets:
         each.close()
+
+
+@contextmanager
+def _silent(*, count: int = 1) -> Iterator[list[int]]:
+    """Ports that say nothing at all, as those of a machine that is off."""
+    with ExitStack() as open_ones:
+        deaf = [open_ones.enter_context(socket.socket()) for _ in range(count)]
+        for each in deaf:
+            each.bind(("127.0.0.1", 0))
+            each.listen(0)
+            for _ in range(2):
+                client = open_ones.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(each.getsockname())
+        yield [each.getsockname()[1] for each in deaf]
 
 
 async def _observe(
@@ -87,13 +103,17 @@ async def test_on_by_the_provider(ssh_server: SshServer) -> None:
 async def test_on_by_the_provider_although_nothing_answers(ssh_server: SshServer) -> None:
     ssh_server.answer = answering({DOMSTATE: (0, "running\n", "")})
     with _unused() as (port,):
-        assert await _observe(ssh_server, port=port) == PowerFact(state="on", provider="on", silent=(port,))
+        assert await _observe(ssh_server, port=port) == PowerFact(
+            state="on", provider="on", silent=(port,), refused=(port,)
+        )
 
 
 async def test_off_by_the_provider(ssh_server: SshServer) -> None:
     ssh_server.answer = answering({DOMSTATE: (0, "shut  off\n", "")})
     with _unused() as (port,):
-        assert await _observe(ssh_server, port=port) == PowerFact(state="off", provider="off", silent=(port,))
+        assert await _observe(ssh_server, port=port) == PowerFact(
+            state="off", provider="off", silent=(port,), refused=(port,)
+        )
 
 
 async def test_a_provider_that_is_contradicted_decides_nothing(ssh_server: SshServer) -> None:
@@ -135,22 +155,50 @@ async def test_a_machine_that_answers_is_on_whatever_ails_its_provider(ssh_serve
 
 
 async def test_two_silent_ports_prove_off(ssh_server: SshServer) -> None:
-    with _unused(count=2) as (port, signal):
-        fact = await _observe(ssh_server, port=port, signals=[signal], power=MANUAL)
+    with _silent(count=2) as (port, signal):
+        fact = await _observe(ssh_server, port=port, signals=[signal], power=MANUAL, timings=IMPATIENT)
     assert fact == PowerFact(state="off", silent=tuple(sorted((port, signal))))
 
 
 async def test_one_silent_port_proves_nothing(ssh_server: SshServer) -> None:
-    with _unused() as (port,):
-        assert (await _observe(ssh_server, port=port, power=MANUAL)).state == "undecided"
+    with _silent() as (port,):
+        assert (await _observe(ssh_server, port=port, power=MANUAL, timings=IMPATIENT)).state == "undecided"
         # The same port again is no second witness.
-        assert (await _observe(ssh_server, port=port, signals=[port], power=MANUAL)).state == "undecided"
+        again = await _observe(ssh_server, port=port, signals=[port], power=MANUAL, timings=IMPATIENT)
+        assert again.state == "undecided"
+
+
+async def test_a_refusal_comes_from_a_system_that_runs(ssh_server: SshServer) -> None:
+    with _unused(count=2) as (port, signal):
+        fact = await _observe(ssh_server, port=port, signals=[signal], power=MANUAL)
+    both = tuple(sorted((port, signal)))
+    assert fact == PowerFact(state="undecided", silent=both, refused=both)
+    with _unused() as (port,), _silent(count=2) as signals:
+        fact = await _observe(ssh_server, port=port, signals=signals, power=MANUAL, timings=IMPATIENT)
+    assert (fact.state, fact.refused) == ("undecided", (port,))
+
+
+async def test_a_refusal_at_the_first_look_still_counts_at_the_second(ssh_server: SshServer) -> None:
+    with socket.socket() as ending, socket.socket() as first, socket.socket() as second, _silent() as (signal,):
+        ending.bind(("127.0.0.1", 0))
+
+        def fall_silent() -> None:
+            ending.listen(0)
+            for client in (first, second):
+                client.setblocking(False)
+                client.connect_ex(ending.getsockname())
+
+        # The first look takes 0.3 s by the silent signal; the second comes half a second after that.
+        asyncio.get_running_loop().call_later(0.5, fall_silent)
+        port, timings = ending.getsockname()[1], {**IMPATIENT, "poll": "500ms"}
+        fact = await _observe(ssh_server, port=port, signals=[signal], power=MANUAL, timings=timings)
+    assert (fact.state, fact.refused) == ("undecided", (port,))
 
 
 async def test_one_answering_port_proves_on(ssh_server: SshServer) -> None:
     with _unused() as (port,):
         fact = await _observe(ssh_server, port=port, signals=[ssh_server.port], power=MANUAL)
-    assert fact == PowerFact(state="on", answering=(ssh_server.port,), silent=(port,))
+    assert fact == PowerFact(state="on", answering=(ssh_server.port,), silent=(port,), refused=(port,))
 
 
 async def test_a_machine_that_answers_at_the_second_look_is_on(ssh_server: SshServer) -> None:
@@ -161,18 +209,6 @@ async def test_a_machine_that_answers_at_the_second_look_is_on(ssh_server: SshSe
         signal = late.getsockname()[1]
         fact = await _observe(ssh_server, port=port, signals=[signal], power=MANUAL, timings={"poll": "500ms"})
     assert fact.state == "on"
-
-
-async def test_a_full_backlog_is_silence(ssh_server: SshServer) -> None:
-    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second, _unused() as (port,):
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for client in (first, second):
-            client.setblocking(False)
-            client.connect_ex(deaf.getsockname())
-        signals, timings = [deaf.getsockname()[1]], {"connect": "300ms"}
-        fact = await _observe(ssh_server, port=port, signals=signals, power=MANUAL, timings=timings)
-    assert fact.state == "off"
 
 
 @pytest.mark.parametrize("address", ["no-such-name.invalid", "255.255.255.255"])

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from activities.all_hands import all_hands
+from activities.hands import Hands
 from inventory.loading import load
 from inventory.models import Inventory
 from lab.lab import Lab
 from procedure import health_check
-from procedure.facts import Facts
+from procedure.facts import Facts, PowerFact
 from procedure.instructions import RunOn
 from procedure.plan import Observe
 from procedure.situation import Situation
+from procedure.subjects import PowerOf
 
 
 @pytest.fixture
@@ -85,3 +87,30 @@ async def test_a_quite_different_cluster_is_healthy(reference: Inventory, secret
         assert lab.world.machines["acd-tel1"].daemon == "stopped"
         await hands.close()
         assert lab.violations == []
+
+
+async def test_without_a_provider_only_silence_proves_that_a_machine_is_off(
+    reference: Inventory, secrets: None
+) -> None:
+    async with Lab.start(another(reference), speed=50) as lab:
+        os.environ.update(lab.environment)
+        inventory = load(lab.inventory_path)
+        hands = all_hands(inventory)
+        name = next(m.name for m in inventory.machines if m.host == "vm-host-2" and m.role == "web")
+        assert (await _power(hands, name)).state == "on"
+        lab.world.cut_power(name)
+        off = await _power(hands, name)
+        while off.state != "off":  # its ports may still be closing
+            off = await _power(hands, name)
+        assert (len(off.silent), off.refused, off.provider) == (2, (), None)
+        lab.world.power_on(name)
+        on = await _power(hands, name)
+        while on.state != "on":
+            on = await _power(hands, name)
+        await hands.close()
+
+
+async def _power(hands: Hands, machine: str) -> PowerFact:
+    fact = (await hands.observe(PowerOf(machine=machine))).fact
+    assert isinstance(fact, PowerFact)
+    return fact
