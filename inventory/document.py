@@ -169,6 +169,8 @@ def _syntax(error: MarkedYAMLError) -> str:
     said = _QUOTED.sub(_without_secret, f"{error.context or ''}: {error.problem or ''}".strip(": "))
     if "'\\t'" in said:
         return "no YAML: a tab character; YAML is indented by spaces"
+    if "expected a single document" in said:
+        return "a second document begins here (---); an inventory is one"
     return f"no YAML: {said}"
 
 

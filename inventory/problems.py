@@ -11,6 +11,7 @@ Path = tuple[str | int, ...]
 """Where something stands inside an inventory: keys, and positions counted from 0."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.\[\] /+-]{1,80}")
+_DIGITS = re.compile(r"[0-9]+")
 _WORDS_SHOWN = 24  # all machines of the reference cluster; a longer list helps nobody
 
 
@@ -83,6 +84,14 @@ def closest(word: object, words: Iterable[str]) -> str | None:
         return None
     folded = {known.lower().replace("-", "_"): known for known in words}
     given = word[:80].lower().replace("-", "_")
+    if given not in folded and any(_differ_in_number(given, known) for known in folded):
+        return None
     longer_or_shorter = (one for one in folded if len(given) > 2 and (given.startswith(one) or one.startswith(given)))
     near = get_close_matches(given, folded, n=1) or list(longer_or_shorter)
     return folded[near[0]] if near else None
+
+
+def _differ_in_number(given: str, known: str) -> bool:
+    # acd-jb6 beside acd-jb5 is no mistyped acd-jb5, but one of a series that was left out: whoever believes a proposal
+    # would map it to the wrong machine.
+    return _DIGITS.search(given) is not None and _DIGITS.sub("", given) == _DIGITS.sub("", known)

@@ -216,9 +216,9 @@ def _length(error: ErrorDetails) -> Words:
 def _pattern(error: ErrorDetails) -> Words:
     # Not repeated: an address of a web service may hold a password.
     name = next((str(item) for item in reversed(error["loc"]) if isinstance(item, str)), "")
-    return "characters that have no business here, or another form", _FORMS.get(
-        name, f"text like {error['ctx']['pattern']}"
-    )
+    # A regular expression is no help to an engineer.
+    allowed = _FORMS.get(name, "one line of text, without line breaks and control characters")
+    return "characters that have no business here, or another form", allowed
 
 
 _FORMS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from inventory.checks import access, components, database, haproxy, machines, pairs, secrets, sessions
+from inventory.checks import access, components, database, haproxy, machines, pairs, secrets, sessions, values
 from inventory.models import Inventory
 from inventory.problems import Finding
 
@@ -16,6 +16,7 @@ Check = Callable[[Inventory], Iterator[Finding]]
 
 CHECKS: tuple[Check, ...] = (
     *machines.CHECKS,
+    *values.CHECKS,
     *components.CHECKS,
     *pairs.CHECKS,
     *database.CHECKS,

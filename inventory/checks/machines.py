@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 
@@ -13,8 +12,6 @@ from inventory.problems import Finding, Path, one_of, show_path
 NEEDED_ROLES = (Role.DATABASE_MASTER, Role.LOAD_BALANCER, Role.STORAGE)
 """Without these there is no redundant cluster to fail over (the procedure, section 3)."""
 _LINUX_ROLES = (*NEEDED_ROLES, Role.DATABASE_REPLICA)
-_NUMERIC = re.compile(r"[0-9.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
-_IP = "an IPv4 address of four numbers up to 255, an IPv6 address, or a host name with a letter in it"
 
 
 def names(inventory: Inventory) -> Iterator[Finding]:
@@ -36,13 +33,6 @@ def hosts_known(inventory: Inventory) -> Iterator[Finding]:
     """Each machine is on one of the two VM-Hosts."""
     for index, machine in enumerate(inventory.machines):
         yield from unknown(("machines", index, "host"), machine.host, host_names(inventory), "VM-Host")
-
-
-def addresses_valid(inventory: Inventory) -> Iterator[Finding]:
-    """What looks like an IP address is one: 10.77.0.300 would otherwise pass for a host name."""
-    for path, address, _ in _addresses(inventory):
-        if _NUMERIC.fullmatch(address) and not _is_ip(address):
-            yield Finding(path, f"{address!r} is no IP address", _IP)
 
 
 def addresses_once(inventory: Inventory) -> Iterator[Finding]:
@@ -172,7 +162,6 @@ def off_can_be_proved(inventory: Inventory) -> Iterator[Finding]:
 CHECKS = (
     names,
     hosts_known,
-    addresses_valid,
     addresses_once,
     aliases_fit,
     linux_where_needed,

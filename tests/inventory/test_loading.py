@@ -56,7 +56,7 @@ def test_the_reference_says_its_defaults_right() -> None:
         ("cluster: a\n".encode("utf-16"), 1, "no UTF-8"),
         (b"cluster: a\nmachines: \x00\n", 2, "character U+0000"),
         (b"cluster: a\n\tfeatures: []\n", 2, "a tab character"),
-        (b"cluster: a\n---\ncluster: b\n", 2, "expected a single document"),
+        (b"cluster: a\n---\ncluster: b\n", 2, "a second document begins here"),
         (b"a: &a [*a]\n", 1, "an alias that contains itself"),
         (b"a: " + b"[" * 5000, 1, "nested too deep"),
         (b"a: " + b"{a: " * 5000, 1, "nested too deep"),
