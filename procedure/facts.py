@@ -187,7 +187,7 @@ class ReplicationFact(Value):
     read_only: bool | None = None
     channels: tuple[ReplicaChannel, ...] = ()
     position: str = ""
-    """Its own binary log position (file:offset or GTID)."""
+    """Its own binary log position (file:offset or GTID), for the record: no rule compares positions."""
 
 
 class Session(Value):

@@ -258,6 +258,22 @@ def test_maint_is_needed_where_everything_goes_and_not_on_what_is_off(situation:
     assert on("acd-lb1", off) is Answer.NOT_APPLICABLE
 
 
+def test_a_load_balancer_that_went_off_early_keeps_nothing_from_being_shut_down(
+    situation: Situation, cluster: PaperCluster
+) -> None:
+    cluster.carry_out(RunOn(machine="acd-lb2", argv=("pcs", "node", "standby", "acd-lb1")))
+    vacated = tuple(m.name for m in situation.vacated_side())
+    maint = SetMaintenance(balancer="acd-lb2", machines=vacated)
+    for instruction in maint.instructions(situation, cluster.facts(maint.observes(situation))):
+        cluster.carry_out(instruction)
+    cluster.off.add("acd-lb1")
+    shut_down = ShutDownMachine(machine="acd-jb1")
+
+    verdicts = shut_down.conditions(situation, cluster.facts(shut_down.observes(situation)))
+
+    assert all(v.allows for v in verdicts), [v.text for v in verdicts if not v.allows]
+
+
 def test_a_read_only_master_is_not_given_the_writes(situation: Situation, facts: Facts) -> None:
     fact = facts.replication("acd-dbm2")
     assert fact is not None
@@ -429,7 +445,11 @@ def test_without_systemctl_the_service_command_is_used(inventory: Inventory) -> 
     assert texts(StopComponent(machine="acd-jb1", component="Wildfly"), situation) == [
         "ssh acd-jb1 sudo -n service wildfly stop"
     ]
-    assert texts(ShutDownMachine(machine="acd-jb1"), situation) == ["ssh acd-jb1 sudo -n shutdown -h now"]
+
+
+@pytest.mark.parametrize("machine", ["acd-jb1", "acd-dbs1", "acd-lb1", "acd-store1"])
+def test_a_machine_is_shut_down_by_a_command_that_needs_no_systemd(machine: str, situation: Situation) -> None:
+    assert texts(ShutDownMachine(machine=machine), situation) == [f"ssh {machine} sudo -n shutdown -h now"]
 
 
 def test_order_within_a_machine_is_a_condition_both_ways(inventory: Inventory) -> None:
