@@ -73,9 +73,8 @@ class ShutDownMachine(Command):
         machine = situation.inventory.machine(self.machine)
         if machine.os == "windows":
             return (WindowsShutdown(machine=self.machine),)
-        sysv = any(c.manager == "sysv" for c in situation.inventory.components_on(machine))
-        words = ("shutdown", "-h", "now") if sysv else ("systemctl", "poweroff")
-        return (RunOn(machine=self.machine, argv=words, detached=True),)
+        # Understood with systemd and without it.
+        return (RunOn(machine=self.machine, argv=("shutdown", "-h", "now"), detached=True),)
 
     def forced(self) -> Command | None:
         """Cut the power, where the VM-Host's provider can."""
