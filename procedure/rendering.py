@@ -194,11 +194,16 @@ def _totals(plan: Plan) -> Iterator[str]:
     yield f"Gates:             {', '.join(gates) or 'none'}"
     yield f"Operator tasks:    {', '.join(tasks) or 'none'}"
     yield f"Expected duration: {show_duration(timing.expected_duration(plan))}, without the time persons take at gates"
-    yield f"Expected outage:   {show_duration(timing.expected_outage(plan))}"
+    yield f"Expected outage:   {show_duration(timing.expected_outage(plan))}{_outage_grows_by(plan)}"
     yield f"Critical path:     {show_duration(path.duration)}"
     spans = timing.spans(plan)
     for step in path.steps:
         yield f"  {show_duration(spans[step].begins):>8}  {step}"
+
+
+def _outage_grows_by(plan: Plan) -> str:
+    within = timing.gates_within_outage(plan)
+    return f", and longer by the time persons take at {' and '.join(within)}, inside it" if within else ""
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -215,6 +220,7 @@ def as_json(plan: Plan, situation: Situation) -> str:
         "at_the_same_time": timing.at_the_same_time(plan),
         "expected_duration_seconds": timing.expected_duration(plan).total_seconds(),
         "expected_outage_seconds": timing.expected_outage(plan).total_seconds(),
+        "gates_within_outage": timing.gates_within_outage(plan),
         "critical_path": list(path.steps),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

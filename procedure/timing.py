@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from procedure.plan import Plan
+from procedure.plan import Gate, Plan
 from procedure.values import Value
 
 _NOTHING = timedelta(0)
@@ -44,11 +44,32 @@ def expected_duration(plan: Plan) -> timedelta:
 
 
 def expected_outage(plan: Plan) -> timedelta:
-    """From the first stop of stage 3 until all software that starts again is healthy."""
+    """From the first stop of stage 3 until all software that starts again is healthy.
+
+    What the probes measure ends there too; they only look on for longer, to see that it stays so.
+    """
     found = spans(plan)
     stopped = [found[step.id].begins for step in plan.steps_of(plan.outage_from) if step.mutates]
     started = [found[step.id].ends for step in plan.steps_of(_OUTAGE_ENDS[plan.direction])]
     return max(started) - min(stopped) if started and stopped else _NOTHING
+
+
+def gates_within_outage(plan: Plan) -> tuple[str, ...]:
+    """Gates that open while nobody is served: the time that persons take there makes the outage longer."""
+    ends = tuple(step.id for step in plan.steps_of(_OUTAGE_ENDS[plan.direction]))
+    waited_for = _ancestors(plan, ends)
+    stages = range(plan.outage_from, _OUTAGE_ENDS[plan.direction] + 1)
+    gates = (step for step in plan.steps if isinstance(step.action, Gate))
+    return tuple(gate.id for gate in gates if gate.stage in stages and gate.id in waited_for)
+
+
+def _ancestors(plan: Plan, steps: tuple[str, ...]) -> set[str]:
+    found, left = set[str](), list(steps)
+    while left:
+        before = set(plan.step(left.pop()).after) - found
+        found |= before
+        left += before
+    return found
 
 
 def critical_path(plan: Plan) -> Path:

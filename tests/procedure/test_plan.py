@@ -260,3 +260,10 @@ def test_the_vacated_machines_stay_silenced_when_the_run_is_over(inventory: Inve
     assert isinstance(silence.action, SilenceMonitoring)
     (instruction,) = silence.action.instructions(Situation(inventory, "vm-host-1"), Facts())
     assert instruction.text.endswith("for 1d")
+
+
+def test_the_gates_that_make_an_outage_longer_are_named(inventory: Inventory) -> None:
+    assert timing.gates_within_outage(drawn_up(inventory)) == ("9-gate-before-power-off",)
+
+    off = Approval(before_power_off=GatePolicy(enabled=False))
+    assert timing.gates_within_outage(drawn_up(inventory.model_copy(update={"approval": off}))) == ()
