@@ -76,10 +76,10 @@ class WebUi:
     async def list(self, query: str = "") -> None:
         """The list of workflows, narrowed by a query, as soon as one is in it: the index lags a little behind."""
         row = self._page.locator("tbody tr a").first
-        for _ in range(int(LOOK_MS / FRESH_MS)):
+        for _ in range(4):
             await self._page.goto(f"{self._address}/namespaces/default/workflows?query={quote(query)}")
             try:
-                await row.wait_for(timeout=5 * FRESH_MS)
+                await row.wait_for(timeout=LOOK_MS / 4)
             except NotInTime:
                 continue
             return
@@ -96,7 +96,9 @@ class WebUi:
 
     async def tab(self, name: str) -> None:
         """One of the run's tabs."""
-        await self._page.get_by_role("tab", name=re.compile(rf"^{name}")).first.click()
+        tab = self._page.get_by_role("tab", name=re.compile(rf"^{name}")).first
+        await tab.click()
+        await expect(tab).to_have_attribute("aria-selected", "true")
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -213,7 +215,7 @@ async def browser_window(executable: str, address: str, screens: Path | None = N
     async with async_playwright() as playwright:
         browser: Browser = await playwright.chromium.launch(executable_path=executable, headless=True, args=list(QUIET))
         try:
-            window = WebUi(await browser.new_page(viewport={"width": 1400, "height": 1000}), address, screens)
+            window = WebUi(await browser.new_page(viewport={"width": 1400, "height": 1500}), address, screens)
             yield window
         finally:
             await window.shoot("0-last")
