@@ -119,7 +119,7 @@ def _undone(report: RunReport) -> tuple[str, ...]:
         return ()
     if all(record.outcome is not Outcome.DONE for record in report.steps if record.stage > 0):
         return (_AT_ANY_TIME,)
-    return (*_how_far(report), *_not_served(report), _BY_HAND)
+    return (*_how_far(report), *_not_served(report), *_no_daemon(report), _BY_HAND)
 
 
 def _how_far(report: RunReport) -> tuple[str, ...]:
@@ -140,6 +140,16 @@ def _not_served(report: RunReport) -> tuple[str, ...]:
         return ()
     named = ", ".join(list(still)[:MOST_STOPPED]) + (f" and {n} more" if (n := len(still) - MOST_STOPPED) > 0 else "")
     return (f"Nobody is served by what is stopped: {named}. Start it on the side that has the storage.",)
+
+
+def _no_daemon(report: RunReport) -> tuple[str, ...]:
+    """AcdGroupDistribute, stopped on one side and not yet started on the other."""
+    stopped = [record.target for record in report.steps if record.kind == "stop_daemon" and record.outcome in _SO]
+    started = any(record.kind == "start_daemon" and record.outcome in _SO for record in report.steps)
+    if not stopped or started:
+        return ()
+    machines = " and ".join(stopped)
+    return (f"AcdGroupDistribute was stopped on {machines} and runs nowhere: start it on one telephony machine.",)
 
 
 def _changed(report: RunReport, kind: str, verb: str) -> dict[str, str]:
