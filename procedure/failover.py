@@ -37,6 +37,7 @@ from procedure.draft import BY_HAND, Draft, Over
 from procedure.invariants import POWER_OFF_ORDER
 from procedure.plan import OperatorTask, Plan, Stage
 from procedure.situation import Situation
+from procedure.who import PairName
 
 STAGES = (
     Stage(number=0, label="preconditions", title="Health check"),
@@ -305,16 +306,21 @@ def drain_sessions(draft: Draft, *, after: Over) -> Over:
 
 def move_storage(draft: Draft, *, after: Over) -> Over:
     """The surviving storage becomes primary: DRBD, file system and address."""
-    pair = draft.inventory.pairs.storage
-    survivor, leaver = draft.situation.survivor_of(pair), draft.situation.leaver_of(pair)
-    return draft.do(5, "move-storage", MovePair(pair="storage", to=survivor, leaver=leaver), after=after)
+    return draft.do(5, "move-storage", move(draft, "storage", stage=5), after=after)
 
 
 def move_load_balancer(draft: Draft, *, after: Over) -> Over:
     """The surviving load balancer becomes primary: address, and HAProxy where Pacemaker runs it."""
-    pair = draft.inventory.pairs.load_balancer
+    return draft.do(6, "move-load-balancer", move(draft, "load_balancer", stage=6), after=after)
+
+
+def move(draft: Draft, name: PairName, *, stage: int) -> MovePair:
+    """To the survivor, by the pair's own method."""
+    pair = who.pair(draft.inventory, name)
+    if pair.method == "move":
+        draft.note(stage, "Until pcs 0.11 a move leaves a location constraint. It stays until the failback clears it.")
     survivor, leaver = draft.situation.survivor_of(pair), draft.situation.leaver_of(pair)
-    return draft.do(6, "move-load-balancer", MovePair(pair="load_balancer", to=survivor, leaver=leaver), after=after)
+    return MovePair(pair=name, to=survivor, leaver=leaver, method=pair.method)
 
 
 def set_maintenance(draft: Draft, *, after: Over) -> Over:

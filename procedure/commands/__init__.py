@@ -14,7 +14,7 @@ from procedure.commands.daemon import StartDaemon, StopDaemon
 from procedure.commands.looking import LookAgain
 from procedure.commands.machines import CutPower, ShutDownMachine
 from procedure.commands.monitoring import LiftSilence, SilenceMonitoring
-from procedure.commands.pairs import MovePair, RejoinNode
+from procedure.commands.pairs import ClearMove, MovePair, RejoinNode
 from procedure.commands.sessions import AwaitDrained
 from procedure.commands.software import StartComponent, StopComponent
 
@@ -24,6 +24,7 @@ AnyCommand = Annotated[
     | AwaitDrained
     | MovePair
     | RejoinNode
+    | ClearMove
     | SetMaintenance
     | AwaitServersUp
     | StopDaemon
@@ -49,6 +50,7 @@ __all__ = [
     "AwaitServersUp",
     "CheckPair",
     "CheckReplication",
+    "ClearMove",
     "Command",
     "CutPower",
     "DeleteSnapshot",

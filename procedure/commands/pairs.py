@@ -10,7 +10,7 @@ from procedure import who
 from procedure.commands.base import Command
 from procedure.commands.sessions import of_sessions, still_drained
 from procedure.conditions import cluster_is_able, haproxy_serves, node_can_take_over, node_is_online, node_problems
-from procedure.facts import ClusterFact, DrbdFact, Facts
+from procedure.facts import ClusterFact, DrbdFact, Facts, LocationConstraint
 from procedure.instructions import Instruction, RunOn
 from procedure.invariants import drbd_in_sync, drbd_problem, drbd_seen, not_seen, one_primary, out_of_sync_untold
 from procedure.situation import Situation
@@ -18,10 +18,13 @@ from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
 from procedure.who import PAIR_WORDS, PairName
 
-__all__ = ["MovePair", "PairName", "RejoinNode"]
+__all__ = ["ClearMove", "MovePair", "PairName", "RejoinNode"]
 
 USUAL_REJOIN = timedelta(seconds=30)
 """Starting DRBD and replaying what little was written meanwhile; a full resync takes longer."""
+
+USUAL_CLEAR = timedelta(seconds=3)
+"""A change of the configuration that moves nothing."""
 
 
 def observed(inventory: Inventory, pair: Pair) -> tuple[Subject, ...]:
@@ -43,6 +46,8 @@ class MovePair(Command):
     """The machine that becomes primary."""
     leaver: str
     """The machine that is left."""
+    method: Literal["standby", "move"] = "standby"
+    """The pair's, as in the inventory: what is to be undone depends on it."""
     sessions_accepted: bool = False
     """The operator's word that sessions which are left, or not seen, do not matter; only ever with a reason."""
 
@@ -143,9 +148,9 @@ class MovePair(Command):
 
     def _to_move(self, inventory: Inventory, pair: Pair, facts: Facts) -> tuple[str, ...]:
         # A resource takes its whole group along, so one of each group is enough, and a second would be an error.
-        fact = facts.cluster(self.to)
+        fact = facts.cluster(self.to) or facts.cluster(self.leaver)
         if fact is None:
-            return pair.resources[:1]
+            return pair.resources
         by_group: dict[str, str] = {}
         for resource in pair.resources:
             group = next((r.container for r in who.instances(fact, resource) if r.container), resource)
@@ -154,7 +159,12 @@ class MovePair(Command):
         return tuple(by_group.values())
 
     def compensation(self) -> Command | None:
-        """The leaver stands by again. Moving the primary back is a move of its own, when DRBD is in sync."""
+        """The leaver stands by again, and nothing binds the pair to either machine.
+
+        Moving the primary back is a move of its own, when DRBD is in sync.
+        """
+        if self.method == "move":
+            return ClearMove(pair=self.pair, machine=self.to)
         return RejoinNode(pair=self.pair, machine=self.leaver)
 
     def deadline(self, inventory: Inventory) -> timedelta:
@@ -255,3 +265,63 @@ class RejoinNode(Command):
     def expected(self, inventory: Inventory) -> timedelta:
         """What it usually takes."""
         return USUAL_REJOIN
+
+
+class ClearMove(Command):
+    """Take back the location constraints that `pcs resource move` leaves: 0.9 and 0.10 do, 0.11 does not."""
+
+    kind: Literal["clear_move"] = "clear_move"
+    pair: PairName
+    machine: str
+    """The machine the pair was moved to."""
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Clear the constraints that bind the {PAIR_WORDS[self.pair]} to {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Both machines of the pair."""
+        return observed(situation.inventory, who.pair(situation.inventory, self.pair))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """No constraint that a move has left."""
+        condition = f"no move binds the {PAIR_WORDS[self.pair]} to a machine"
+        fact = facts.cluster(self.machine)
+        if fact is None:
+            return not_seen(condition, [ClusterOn(machine=self.machine)], facts)
+        left = _left_by_moves(fact)
+        if left:
+            step = f"Look at `pcs constraint --full` on {self.machine}; then retry."
+            return failed(condition, ", ".join(c.id for c in left), step)
+        return passed(condition)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """The pair has one primary, which stays where it is (invariant 2)."""
+        return (one_primary(situation.inventory, self.pair, facts),)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """`pcs resource clear`, for each resource that is bound; on paper for each that was moved."""
+        fact = facts.cluster(self.machine)
+        bound = (
+            (c.resource for c in _left_by_moves(fact)) if fact else who.pair(situation.inventory, self.pair).resources
+        )
+        return tuple(RunOn(machine=self.machine, argv=("pcs", "resource", "clear", r)) for r in dict.fromkeys(bound))
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a move."""
+        return inventory.timings.move
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_CLEAR
+
+
+def _left_by_moves(fact: ClusterFact) -> tuple[LocationConstraint, ...]:
+    # Pacemaker's own tools give these names: cli-prefer-… by a move, cli-ban-… by a ban.
+    return tuple(c for c in fact.constraints if c.id.startswith(("cli-prefer-", "cli-ban-")))

@@ -11,8 +11,10 @@ from procedure.commands import (
     AwaitDrained,
     CheckPair,
     CheckReplication,
+    ClearMove,
     CutPower,
     MovePair,
+    RejoinNode,
     SetMaintenance,
     ShutDownMachine,
     SilenceMonitoring,
@@ -28,6 +30,7 @@ from procedure.facts import (
     BalancerFact,
     ComponentFact,
     Facts,
+    LocationConstraint,
     PowerFact,
     Session,
     SessionsFact,
@@ -531,3 +534,20 @@ def test_a_silence_is_renewed_when_half_of_it_is_over(left: timedelta, answer: A
     for only_extend in (False, True):
         command = SilenceMonitoring(machines=("acd-jb1",), comment="x", only_extend=only_extend)
         assert command.wanted(situation, facts).answer is answer
+
+
+def test_what_a_move_leaves_is_cleared_and_a_standby_is_ended(inventory: Inventory, facts: Facts) -> None:
+    moved = MovePair(pair="storage", to="acd-store2", leaver="acd-store1", method="move").compensation()
+    stood_by = MovePair(pair="storage", to="acd-store2", leaver="acd-store1").compensation()
+    situation = Situation(inventory, "vm-host-1")
+    bound = LocationConstraint(id="cli-prefer-fs_r0", resource="fs_r0", node="acd-store2", score="INFINITY")
+    own = LocationConstraint(id="location-vip", resource="vip", node="acd-store2", score="50")
+    seen_bound = cluster_with(facts, "acd-store2", constraints=(bound, own))
+
+    assert isinstance(moved, ClearMove)
+    assert isinstance(stood_by, RejoinNode)
+    assert moved.wanted(situation, seen_bound).reason == "cli-prefer-fs_r0"
+    assert [i.text for i in moved.instructions(situation, seen_bound)] == [
+        "ssh acd-store2 sudo -n pcs resource clear fs_r0"
+    ]
+    assert moved.wanted(situation, cluster_with(facts, "acd-store2", constraints=(own,))).answer is Answer.PASS
