@@ -11,7 +11,8 @@ from inventory.models import Inventory
 from starters import plan as starter
 from starters.exit_codes import ExitCode
 from tests.procedure.conftest import REFERENCE
-from tests.procedure.update_golden import golden
+from tests.procedure.update_golden import golden, golden_variant
+from tests.procedure.variants import moved_by_hand
 
 HOSTS = ("vm-host-1", "vm-host-2")
 
@@ -23,6 +24,11 @@ def test_the_plan_is_the_reviewed_one(host: str, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == golden(host).read_text(encoding="utf-8"), (
         "If the change is meant: python -m tests.procedure.update_golden, and review the difference."
     )
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_plan_of_another_kind_of_cluster_is_the_reviewed_one(host: str, inventory: Inventory) -> None:
+    assert starter.text(moved_by_hand(inventory), host) == golden_variant(host).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from inventory.loading import load
 from starters.plan import text
 from tests.procedure.conftest import REFERENCE
+from tests.procedure.variants import moved_by_hand
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -16,7 +17,13 @@ def golden(host: str) -> Path:
     return GOLDEN / f"reference-vacate-{host}.txt"
 
 
+def golden_variant(host: str) -> Path:
+    """Where the plan of the cluster that is moved by hand is kept."""
+    return GOLDEN / f"moved-by-hand-vacate-{host}.txt"
+
+
 if __name__ == "__main__":
     reference = load(REFERENCE)
     for vm_host in reference.vm_hosts:
         golden(vm_host.name).write_text(text(reference, vm_host.name), encoding="utf-8")
+        golden_variant(vm_host.name).write_text(text(moved_by_hand(reference), vm_host.name), encoding="utf-8")
