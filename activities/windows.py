@@ -2,8 +2,8 @@
 
 pywinrm blocks, so each call runs in one of few threads, with a connection and a remote shell of its own (pywinrm is
 not thread-safe). A thread can't be killed: what bounds it are the time-outs of its requests, and a call that is
-cancelled or out of time is given up within `RECEIVE`, when its remote command is terminated and its shell closed. A
-machine that hangs holds its thread for at most one more request.
+cancelled or out of time is given up within `RECEIVE`, when its remote command is terminated and its shell closed. What
+still runs then, because the machine answers drop by drop, is cut off: its connections are shut down from outside.
 
 With HTTPS the certificate is always verified. Over plain HTTP messages are always encrypted, which NTLM can and Basic
 can't: Basic over HTTP is refused. Proxies and certificate settings of the worker's environment are ignored.
@@ -34,6 +34,7 @@ from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
 from activities.hands import Act, Observe
 from activities.secrets import resolve
 from activities.windows_trouble import ACCESS_DENIED, CAUGHT, translated
+from activities.windows_wire import Wire
 from inventory.models import Inventory, WinRmConnection
 from procedure.facts import ComponentFact
 from procedure.instructions import WindowsCommand, WindowsServiceAction, WindowsShutdown
@@ -81,6 +82,7 @@ class Windows:
         self._inventory = inventory
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="winrm")
         self._calls: dict[str, asyncio.Semaphore] = {}
+        self._places = asyncio.Semaphore(THREADS)
 
     async def run(self, machine: str, argv: Sequence[str], *, detached: bool = False) -> Completed:
         """Run a command and wait for it, at most `timings.command`.
@@ -163,19 +165,56 @@ class Windows:
     async def _run(self, machine: str, argv: Sequence[str], title: str, detached: bool) -> Completed:
         # The target is looked up and the secret read before a thread is taken.
         call = _Call(self._protocol(self._target(machine)), argv, self._inventory.timings.command)
-        loop = asyncio.get_running_loop()
-        async with self._calls.setdefault(machine, asyncio.Semaphore(CALLS)):
-            try:
-                status, out, err = await loop.run_in_executor(self._threads, call)
-            except asyncio.CancelledError:
-                call.given_up.set()
-                raise
-            except _CallError as error:
-                if detached and call.sent and isinstance(error.cause, OSError):
-                    return Completed(machine, title, None, "", "")
-                raise _trouble(machine, title, call, error.cause) from error.cause
+        working = await self._begun(machine, call)
+        try:
+            async with asyncio.timeout(self._longest().total_seconds()):
+                # Shielded: the thread goes on, and its place is free only when it has ended.
+                status, out, err = await asyncio.shield(working)
+        except asyncio.CancelledError:
+            call.given_up.set()
+            # Time to end its remote command in order, then no more.
+            asyncio.get_running_loop().call_later(self._request().total_seconds(), call.cut)
+            raise
+        except TimeoutError as error:
+            call.cut()
+            raise Transient(machine, f"`{title}`: no answer within {self._longest().seconds} s", _HANGS) from error
+        except _CallError as error:
+            if detached and call.sent and isinstance(error.cause, OSError):
+                return Completed(machine, title, None, "", "")
+            raise _trouble(machine, title, call, error.cause) from error.cause
         truncated = len(out) > KEEP or len(err) > KEEP
         return Completed(machine, title, status, _text(out), _text(err), truncated)
+
+    async def _begun(self, machine: str, call: _Call) -> asyncio.Future[tuple[int, bytes, bytes]]:
+        """The call, in a thread of its own. Its places are given back when the thread has ended, not before."""
+        places = self._calls.setdefault(machine, asyncio.Semaphore(CALLS)), self._places
+        await places[0].acquire()
+        try:
+            await places[1].acquire()
+        except BaseException:
+            places[0].release()
+            raise
+        working = asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+        def ended(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
+            for place in places:
+                place.release()
+            if not done.cancelled():
+                done.exception()  # Looked at, should nobody wait for it any more.
+
+        working.add_done_callback(ended)
+        return working
+
+    def _request(self) -> timedelta:
+        """The longest that one request of a call should take."""
+        return min(RECEIVE, self._inventory.timings.command) + self._inventory.timings.connect
+
+    def _longest(self) -> timedelta:
+        """For a whole call: its command, and the requests before and after.
+
+        Time-outs between two bytes alone would let a machine that answers drop by drop hold it for ever.
+        """
+        return self._inventory.timings.command + 4 * self._request()
 
     def _target(self, name: str) -> _Target:
         machine = self._inventory.machine(name)
@@ -225,6 +264,13 @@ class _Call:
         self.limit = limit
         self.given_up = threading.Event()
         self.sent = False
+        self._wire = Wire()
+        self._wire.carry(protocol.transport)
+
+    def cut(self) -> None:
+        """End it from outside, whatever it waits for."""
+        self.given_up.set()
+        self._wire.cut()
 
     def __call__(self) -> tuple[int, bytes, bytes]:
         """Exit status, stdout and stderr.
@@ -238,6 +284,7 @@ class _Call:
             raise _CallError(error) from error
         finally:
             self._protocol.transport.close_session()
+            self._wire.close()
 
     def _carried_out(self) -> tuple[int, bytes, bytes]:
         protocol = self._protocol

@@ -13,14 +13,17 @@ import requests.exceptions
 import requests_ntlm.requests_ntlm
 import spnego.exceptions
 import winrm.exceptions
+from aiohttp import web
 
 from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
-from activities.windows import Windows
+from activities.windows import CALLS, Windows
 from activities.windows_trouble import KINDS, translated
+from activities.windows_wire import MAX_ANSWER
 from lab.certificates import CertificateAuthority
+from lab.listening import Endpoint, HttpListener
 from lab.winrm import CommandResult, WinRmServer
 from procedure.instructions import WindowsCommand, WindowsServiceAction, WindowsShutdown
-from tests.activities.windows_server import MACHINE, PASSWORD, WindowsSite, WindowsWithServices
+from tests.activities.windows_server import ADDRESS, MACHINE, PASSWORD, WindowsSite, WindowsWithServices
 
 LISTENER = "jtel Platform UDP Listener"
 STOP = WindowsServiceAction(machine=MACHINE, service="robot5", action="stop")
@@ -345,6 +348,69 @@ async def test_a_machine_that_hangs_is_unknown(site: WindowsSite, server: WinRmS
         await windows.service(MACHINE, "robot5")
     server.gate.open()
     await windows.close()
+
+
+class Dripping:
+    """Answers one byte after the other, without end."""
+
+    def __init__(self) -> None:
+        self.cut = asyncio.Event()
+        self.full = asyncio.Event()
+        self.calls = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.calls += 1
+        if self.calls == CALLS:
+            self.full.set()
+        dropping = asyncio.create_task(self._drop(writer))
+        while await reader.read(4096):
+            pass
+        dropping.cancel()
+        self.cut.set()
+        writer.close()
+
+    async def _drop(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+        while True:
+            writer.write(b"a")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_machine_that_answers_drop_by_drop_is_cut_off(site: WindowsSite, cancelled: bool) -> None:
+    site.https = False
+    dripping = Dripping()
+    listener = await asyncio.start_server(dripping, ADDRESS, 0)
+    windows = Windows(site.inventory(listener.sockets[0].getsockname()[1], connect="100ms", command="200ms"))
+    calls = [asyncio.create_task(windows.run(MACHINE, ["x.cmd"])) for _ in range(CALLS + 1)]
+    if cancelled:
+        await dripping.full.wait()
+        for call in calls[:-1]:
+            call.cancel()
+    async with asyncio.timeout(10):
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        await dripping.cut.wait()
+    # The last one came to its turn, which it can only when a thread has ended.
+    assert [type(each) for each in ended[:-1]] == [asyncio.CancelledError if cancelled else Transient] * CALLS
+    assert type(ended[-1]) is Transient
+    assert dripping.calls > CALLS
+    await windows.close()
+    listener.close()
+
+
+async def test_an_answer_without_end_is_not_kept(site: WindowsSite) -> None:
+    async def serve(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=b"x" * (MAX_ANSWER + 1))
+
+    site.transport = "basic"
+    listener = HttpListener(Endpoint(ADDRESS), serve, tls=site.authority.issue(ADDRESS).server_context())
+    await listener.start()
+    windows = Windows(site.inventory(listener.endpoint.port))
+    with pytest.raises(NotUnderstood, match="more than 4000000 bytes"):
+        await windows.run(MACHINE, ["x.cmd"])
+    await windows.close()
+    await listener.stop()
 
 
 @pytest.mark.parametrize(
