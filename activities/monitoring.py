@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final, Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from activities.errors import NotUnderstood, Permanent, shortened
+from activities.errors import NotUnderstood, Permanent, Rejected, shortened
 from activities.hands import Act, Observe, Observed
 from activities.secrets import resolve
-from activities.web import client, extensions, refuse_status, translating
+from activities.web import beginning, client, extensions, refuse_status, translating
 from inventory.models import AlertmanagerMonitoring, Inventory
 from procedure.facts import Silence, SilencesFact
 from procedure.instructions import CreateSilence, LiftSilence
@@ -26,6 +26,8 @@ from procedure.subjects import Silences
 SERVICE: Final = "monitoring server"
 CREATOR: Final = "controlled-failover"
 """`createdBy` of the product's own silences."""
+MAX_ANSWER: Final = 16_000_000
+"""Bytes of an answer: some 30,000 silences, of which Alertmanager keeps ended ones for five days."""
 CLOCKS_APART: Final = timedelta(minutes=5)
 """A silence begins this much earlier than now, which Alertmanager reads as now: with a clock that is behind the
 worker's it would else begin later."""
@@ -73,6 +75,7 @@ class AlertmanagerSystem:
         self._timings = inventory.timings
         self._machines = {_pattern(machine.name): machine.name for machine in inventory.machines}
         self._client: httpx.AsyncClient | None = None
+        self._retired: list[httpx.AsyncClient] = []
 
     def observers(self) -> dict[type[Any], Observe]:
         """`Silences`."""
@@ -84,9 +87,10 @@ class AlertmanagerSystem:
 
     async def close(self) -> None:
         """Close connections."""
-        if self._client:
-            await self._client.aclose()
-            self._client = None
+        for each in (*self._retired, *([self._client] if self._client else [])):
+            await each.aclose()
+        self._retired.clear()
+        self._client = None
 
     async def observe(self, _: Silences) -> Observed:
         """The product's own silences that are in force.
@@ -164,23 +168,41 @@ class AlertmanagerSystem:
 
     async def _ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> httpx.Response:
         asked = f"{method} {self._url(what)}"
-        connected = self._connected()
         limit = self._timings.command.total_seconds()
-        with translating(SERVICE, asked):
-            # In all: the client's own time-outs are for each part of an answer, which may come drop by drop.
-            async with asyncio.timeout(limit):
-                answer = await connected.request(
-                    method, self._url(what), json=body, extensions=extensions(self._settings.tls)
-                )
-        refuse_status(SERVICE, asked, answer)
+        try:
+            with translating(SERVICE, asked):
+                # In all: the client's own time-outs are for each part of an answer, which may come drop by drop.
+                async with asyncio.timeout(limit):
+                    answer = await self._answer(method, self._url(what), body)
+            refuse_status(SERVICE, asked, answer)
+        except Rejected:
+            # What is mended then, a password or an authority, counts at the next try.
+            if self._client:
+                self._retired.append(self._client)  # others may be asking with it at this moment
+                self._client = None
+            raise
         return answer
+
+    async def _answer(self, method: str, url: str, body: dict[str, Any] | None) -> httpx.Response:
+        asked = self._connected().stream(
+            method, url, json=body, auth=self._auth(), extensions=extensions(self._settings.tls)
+        )
+        async with asked as answer:
+            content = await beginning(answer, MAX_ANSWER)
+        if len(content) > MAX_ANSWER:
+            raise NotUnderstood(SERVICE, f"{method} {url} answers more than {MAX_ANSWER} bytes", "lift old silences")
+        # Without its request, which holds the password.
+        return httpx.Response(answer.status_code, content=content)
+
+    def _auth(self) -> httpx.BasicAuth | None:
+        """Read anew each time: a corrected password counts at the next try."""
+        if not self._settings.user or not self._settings.password:
+            return None
+        return httpx.BasicAuth(self._settings.user, resolve(self._settings.password, SERVICE).get_secret_value())
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
-            auth = None
-            if self._settings.user and self._settings.password:
-                auth = (self._settings.user, resolve(self._settings.password, SERVICE).get_secret_value())
-            self._client = client(SERVICE, tls=self._settings.tls, timeout=self._timings.connect, auth=auth)
+            self._client = client(SERVICE, tls=self._settings.tls, timeout=self._timings.connect)
         return self._client
 
     def _url(self, what: str) -> str:

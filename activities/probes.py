@@ -97,6 +97,8 @@ class ProbeSystem:
                     return ""
                 text = decoded((await beginning(answer, MAX_BODY))[:MAX_BODY], answer.charset_encoding)
         except CAUGHT as error:
+            # Made anew at the next try: what it knows of certificates may have been corrected by then.
+            self._clients.pop(probe.name, None)  # it keeps no connection
             return reason(error)
         return "" if probe.contains in text else f"the page does not contain {probe.contains!r}"
 

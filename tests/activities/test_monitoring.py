@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from activities.errors import NotUnderstood, Permanent, Rejected, SystemTrouble, Transient
-from activities.monitoring import AlertmanagerSystem, ManualMonitoringSystem, monitoring_system
+from activities.monitoring import MAX_ANSWER, AlertmanagerSystem, ManualMonitoringSystem, monitoring_system
 from inventory.models import Inventory
 from lab.alertmanager import Alertmanager, BasicCredentials, Matcher
 from lab.certificates import CertificateAuthority
@@ -197,6 +197,36 @@ async def test_tls_is_verified(tmp_path: Path) -> None:
         await suspicious.observe(Silences())
     await suspicious.close()
     await server.stop()
+
+
+async def test_a_corrected_password_or_authority_counts_at_the_next_try(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    authority, other = CertificateAuthority(tmp_path), CertificateAuthority(tmp_path / "other")
+    credentials = BasicCredentials("failover", PASSWORD)
+    server = Alertmanager(LOCAL, credentials=credentials, certificate=authority.issue("127.0.0.1"))
+    await server.start()
+    password, ca = tmp_path / "password", tmp_path / "trusted.pem"
+    password.write_text("wrong")
+    password.chmod(0o600)
+    ca.write_text(other.ca_file.read_text())
+    monitoring = system(server.url, user="failover", password=f"file:{password}", tls={"ca": str(ca)})
+    with pytest.raises(Rejected, match="certificate"):
+        await monitoring.observe(Silences())
+    ca.write_text(authority.ca_file.read_text())
+    with pytest.raises(Rejected, match="status 401"):
+        await monitoring.observe(Silences())
+    password.write_text(PASSWORD)
+    assert await seen(monitoring) == {}
+    await monitoring.close()
+    await server.stop()
+
+
+async def test_an_answer_without_end_is_not_kept() -> None:
+    async with answering(lambda: web.Response(text="[" + " " * MAX_ANSWER)) as url:
+        monitoring = system(url)
+        with pytest.raises(NotUnderstood, match="more than 16000000 bytes"):
+            await monitoring.observe(Silences())
+        await monitoring.close()
 
 
 async def test_nobody_there(alertmanager: Alertmanager, monitoring: AlertmanagerSystem) -> None:
