@@ -18,7 +18,7 @@ import asyncio
 import os
 import shlex
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -67,7 +67,7 @@ class _Line:
     """The connection to one target."""
 
     target: _Target
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    opening: asyncio.Task[asyncssh.SSHClientConnection] | None = None
     channels: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
     connection: asyncssh.SSHClientConnection | None = None
 
@@ -109,8 +109,14 @@ class Ssh:
         line = self._line(machine)
         limit = timeout or self._inventory.timings.command
         request = _Request(_command(line.target, argv, sudo), limit, stdin, detached, keep)
-        async with line.channels:
-            completed = await self._carried_out(machine, await self._connected(line), request)
+        # Before a place is waited for, so that all who would wait for one hear at once that there is no connection.
+        await self._connected(line)
+        await line.channels.acquire()
+        # Given back when the channel is closed, which may be later than the answer: sshd counts them so too.
+        place = ExitStack()
+        place.callback(line.channels.release)
+        with place:
+            completed = await self._carried_out(machine, await self._connected(line), request, place)
         if sudo and (refusal := sudo_refusal(completed.exit_status, completed.stderr)):
             raise Rejected(
                 machine,
@@ -149,8 +155,11 @@ class Ssh:
 
     async def close(self) -> None:
         """End what still runs and close all connections."""
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=3 * GRACE.total_seconds())
         for line in self._lines.values():
+            if line.opening:
+                line.opening.cancel()
             if line.connection:
                 line.connection.close()
         with suppress(TimeoutError):
@@ -179,10 +188,19 @@ class Ssh:
         return _Target(name, address, port or way.port, way)
 
     async def _connected(self, line: _Line) -> asyncssh.SSHClientConnection:
-        async with line.opening:
-            if line.connection is None or line.connection.is_closed():
-                line.connection = await self._connect(line.target)
+        if line.connection is not None and not line.connection.is_closed():
             return line.connection
+        if line.opening is None:
+            line.opening = asyncio.create_task(self._open(line))
+        # All who wait share one attempt and its failure; one who is cancelled leaves it to the others.
+        return await asyncio.shield(line.opening)
+
+    async def _open(self, line: _Line) -> asyncssh.SSHClientConnection:
+        try:
+            line.connection = await self._connect(line.target)
+        finally:
+            line.opening = None
+        return line.connection
 
     async def _connect(self, target: _Target) -> asyncssh.SSHClientConnection:
         way = target.connection
@@ -212,11 +230,11 @@ class Ssh:
         return connection
 
     async def _carried_out(
-        self, machine: str, connection: asyncssh.SSHClientConnection, request: _Request
+        self, machine: str, connection: asyncssh.SSHClientConnection, request: _Request, place: ExitStack
     ) -> Completed:
         command, seconds = request.command, request.limit.total_seconds()
         try:
-            async with asyncio.timeout(seconds), self._started(connection, command, request.stdin) as process:
+            async with asyncio.timeout(seconds), self._started(connection, request, place) as process:
                 out, err = await asyncio.gather(
                     _kept(process.stdout, request.keep), _kept(process.stderr, request.keep)
                 )
@@ -235,27 +253,27 @@ class Ssh:
 
     @asynccontextmanager
     async def _started(
-        self, connection: asyncssh.SSHClientConnection, command: str, stdin: str | None
+        self, connection: asyncssh.SSHClientConnection, request: _Request, place: ExitStack
     ) -> AsyncIterator[asyncssh.SSHClientProcess[str]]:
         """The command, which is ended when this context is left before it is over."""
-        creating = asyncio.ensure_future(connection.create_process(command, encoding="utf-8", errors="replace"))
+        creating = asyncio.ensure_future(connection.create_process(request.command, encoding="utf-8", errors="replace"))
         try:
             # Shielded: cancelled in between, the command would run on without anyone who knows of it.
             process = await asyncio.shield(creating)
         except asyncio.CancelledError:
-            self._end_later(creating)
+            self._end_later(creating, place.pop_all())
             raise
         try:
-            if stdin is not None:
-                process.stdin.write(stdin)
+            if request.stdin is not None:
+                process.stdin.write(request.stdin)
             process.stdin.write_eof()
             yield process
         except BaseException:
-            self._end_later(creating)
+            self._end_later(creating, place.pop_all())
             raise
 
-    def _end_later(self, creating: asyncio.Future[asyncssh.SSHClientProcess[str]]) -> None:
-        task = asyncio.create_task(_end(creating))
+    def _end_later(self, creating: asyncio.Future[asyncssh.SSHClientProcess[str]], place: ExitStack) -> None:
+        task = asyncio.create_task(_end(creating, place))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
@@ -314,15 +332,21 @@ async def _kept(stream: asyncssh.SSHReader[str], keep: int) -> tuple[str, bool]:
     return "".join(kept), more
 
 
-async def _end(creating: asyncio.Future[asyncssh.SSHClientProcess[str]]) -> None:
+async def _end(creating: asyncio.Future[asyncssh.SSHClientProcess[str]], place: ExitStack) -> None:
     """End a command nobody waits for any more. A connection that is gone by now ended it too."""
-    with suppress(*CAUGHT):
-        process = await asyncio.wait_for(creating, GRACE.total_seconds())
+    with place, suppress(*CAUGHT):
+        # However long that takes, or until the connection is lost: given up here, it would begin and run on.
+        process = await creating
         try:
             process.terminate()
-            async with asyncio.timeout(GRACE.total_seconds()):
-                await process.wait_closed()
+            await _closed(process)
         except TimeoutError:
             process.kill()
         finally:
             process.close()
+            await _closed(process)
+
+
+async def _closed(process: asyncssh.SSHClientProcess[str]) -> None:
+    async with asyncio.timeout(GRACE.total_seconds()):
+        await process.wait_closed()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import asyncssh
 import pytest
@@ -18,6 +18,7 @@ from activities.errors import Rejected, SystemTrouble, Transient
 from activities.ssh import KEEP, Ssh
 from activities.ssh_trouble import KINDS, sudo_refusal, translated
 from procedure.instructions import RunOn
+from tests.activities.cluster import machine
 from tests.activities.ssh_server import MACHINE, Command, SshServer, answering
 
 QUICK = timedelta(milliseconds=200)
@@ -374,6 +375,48 @@ async def test_a_full_line_can_be_cancelled_while_waiting(ssh: Ssh, ssh_server: 
         task.cancel()
     assert all(isinstance(r, asyncio.CancelledError) for r in await asyncio.gather(*tasks, return_exceptions=True))
     assert len(ssh_server.commands) == 8
+
+
+async def test_a_machine_that_hangs_is_dialled_once_for_all_who_wait(ssh_server: SshServer) -> None:
+    dialled = 0
+
+    async def says_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        nonlocal dialled
+        dialled += 1
+        await reader.read()
+
+    listener = await asyncio.start_server(says_nothing, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+
+    def change(raw: dict[str, Any]) -> None:
+        raw["timings"]["connect"] = "300ms"
+        machine(raw, MACHINE).update(port=port)
+
+    ssh = Ssh(ssh_server.inventory(change))
+    ended = await asyncio.gather(*(ssh.run(MACHINE, ["true"]) for _ in range(12)), return_exceptions=True)
+    assert [type(each) for each in ended] == [Transient] * 12
+    assert dialled == 1
+    with pytest.raises(Transient):
+        await ssh.run(MACHINE, ["true"])
+    assert dialled == 2
+    await ssh.close()
+    listener.close()
+
+
+async def test_a_channel_counts_until_it_is_closed(ssh: Ssh, ssh_server: SshServer) -> None:
+    ssh_server.answer = _hang
+    most = 0
+
+    async def counted(command: Command) -> None:
+        nonlocal most
+        most = max(most, sum(not each.closed.is_set() for each in ssh_server.commands))
+        await _hang(command)
+
+    ssh_server.answer = counted
+    running = [asyncio.create_task(ssh.run(MACHINE, ["sleep"], timeout=QUICK)) for _ in range(12)]
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(each) for each in ended] == [Transient] * 12
+    assert most == 8
 
 
 # --- every exception is known -----------------------------------------------------------------------------------------
