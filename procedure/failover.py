@@ -434,6 +434,8 @@ def check_replication(draft: Draft, *, off: Over) -> Over:
         sources = who.sources_of(draft.inventory, machine.name)
         away = tuple(source for source in sources if draft.situation.goes(source))
         gone = tuple(step for source in away for step in draft.steps_on(9, source)) or off
+        if away and machine.role is Role.DATABASE_REPLICA:
+            draft.note(10, f"What {machine.name} shows, such as reports, stands still until {away[0]} is back.")
         command = CheckReplication(machine=machine.name, away=away)
         over += draft.do(10, f"check-replication-{machine.name}", command, after=gone)
     return over
