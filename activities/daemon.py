@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from activities.completed import Completed
 from activities.errors import NotUnderstood, Rejected
@@ -12,6 +13,9 @@ from activities.windows import COMMAND_NOT_FOUND, Windows
 from inventory.models import DaemonCommands, Inventory
 from procedure.facts import DaemonFact
 from procedure.subjects import DaemonOn
+
+_TOLD: Final = (0, 3)
+"""Exit codes of a status that was told: 3 is "not running" (LSB 5.0, init script actions)."""
 
 
 class Daemon:
@@ -59,10 +63,18 @@ def read_status(completed: Completed, commands: DaemonCommands) -> DaemonFact:
     if completed.exit_status in (*NO_SUCH_COMMAND, COMMAND_NOT_FOUND):
         raise Rejected(completed.machine, f"`{completed.command}`: {completed.words}", "install the command there")
     printed = completed.stdout
-    runs = commands.running in printed
-    # Without a word for it, not running is what it says otherwise; but only an error is no answer, and one may run
-    # all the same.
-    stopped = commands.stopped in printed if commands.stopped else not runs and bool(printed.strip())
-    if runs == stopped:
+    runs = _says(printed, commands.running)
+    if commands.stopped:
+        stopped = _says(printed, commands.stopped)
+    else:
+        # Without a word for it, not running is what it says otherwise, if it did not fail: one may run all the same.
+        stopped = not runs and bool(printed.strip()) and completed.exit_status in _TOLD
+    if runs == stopped or completed.truncated:
         raise NotUnderstood(completed.machine, f"`{completed.command}`: {completed.words}", "look at its script")
     return DaemonFact(state="running" if runs else "stopped")
+
+
+def _says(printed: str, word: str) -> bool:
+    """Whether it says so: the word as a whole, and not that it is *not* so."""
+    whole = rf"(?<!\w){re.escape(word)}(?!\w)"
+    return bool(re.search(whole, re.sub(rf"(?i)\bnot\s+{whole}", "", printed)))

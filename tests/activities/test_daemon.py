@@ -91,3 +91,27 @@ def test_without_it_whatever_else_is_printed_means_stopped() -> None:
 def test_a_script_that_is_not_there(status: int) -> None:
     with pytest.raises(Rejected, match="install the command"):
         read_status(Completed(MACHINE, "x.cmd status", status, "", "not found"), ONE_WORD)
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "state"),
+    [
+        ("AcdGroupDistribute is not running\n", 3, "stopped"),
+        ("AcdGroupDistribute is not running\n", 0, "stopped"),
+        ("AcdGroupDistribute is running\n", 0, "running"),
+        ("overrunning\n", 0, "stopped"),
+    ],
+)
+def test_not_running_is_not_running(printed: str, status: int, state: str) -> None:
+    commands = DaemonCommands(status=("x",), running="running", start=("a",), stop=("b",))
+    assert read_status(Completed("m", "x", status, printed, ""), commands).state == state
+
+
+def test_what_failed_or_was_cut_short_is_no_answer() -> None:
+    commands = DaemonCommands(status=("x",), running="running", start=("a",), stop=("b",))
+    for completed in (
+        Completed("m", "x", 1, "error: cannot open display\n", ""),
+        Completed("m", "x", 0, "what comes first\n", "", truncated=True),
+    ):
+        with pytest.raises(NotUnderstood):
+            read_status(completed, commands)
