@@ -161,7 +161,9 @@ def test_the_outage_measured_is_the_one_the_callers_saw(failover: Ended) -> None
     assert measured.began is not None
     assert measured.ended is not None
     assert measured.gaps == ()
-    first, last = failover.caller_outages[0], failover.caller_outages[-1]
+    # On a busy machine a caller may give up once before it begins; that is another outage.
+    related = [seen for seen in failover.caller_outages if seen.first_success >= measured.began.timestamp() - LATE]
+    first, last = related[0], related[-1]
     # A caller knows that it began between the last page it got and the first it did not get, and the same of the end.
     assert first.last_success - LATE <= measured.began.timestamp() <= first.first_failure + LATE
     assert measured.ended.timestamp() == pytest.approx(last.first_success, abs=PATIENCE + LATE)
