@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import io
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -36,13 +35,13 @@ def run_and_exit(parser: argparse.ArgumentParser, work: Work) -> NoReturn:
     The process ends without the interpreter's clean-up, in which the SDK can crash after all work succeeded
     (sdk-python#300): the exit code would be wrong every few times.
     """
+    sys.stdout, sys.stderr = _heard_or_not(sys.stdout), _heard_or_not(sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without UTF-8 shows question marks, and no exception
             stream.reconfigure(errors="replace")
     code = run(parser, work)
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):  # whoever read the output has seen enough
-            stream.flush()
+        stream.flush()
     os._exit(code)
 
 
@@ -54,12 +53,30 @@ def run(parser: argparse.ArgumentParser, work: Work, arguments: Sequence[str] | 
         return wanted.code if isinstance(wanted.code, int) else ExitCode.USAGE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        return ExitCode.OK
     except (Stopped, BadProfile, ServerAway, ServerRefuses, RPCError) as trouble:
         code, text = _explained(trouble)
         print(printable(text), file=sys.stderr)
         return code
+
+
+class _Output(io.FileIO):
+    """An output whose reader may go: whoever read it has seen enough, and the work is done all the same."""
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer, as in the base class
+        """Write; once nobody reads any more, nowhere."""
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def _heard_or_not(stream: TextIO) -> TextIO:
+    stream.flush()
+    buffer = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(buffer, encoding=stream.encoding, line_buffering=True)
 
 
 def _explained(trouble: Exception) -> tuple[ExitCode, str]:

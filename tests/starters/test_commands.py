@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 import socket
 from dataclasses import replace
@@ -10,7 +12,7 @@ from dataclasses import replace
 from temporalio.testing import WorkflowEnvironment
 
 from starters.exit_codes import ExitCode
-from tests.starters.conftest import Shell
+from tests.starters.conftest import ROOT, Shell
 from workflows import names
 from workflows.status import RunReport, Status
 
@@ -176,3 +178,17 @@ async def test_health(worked: Shell) -> None:
     assert "fail           DRBD is connected – it is StandAlone" in bad.out
     as_json = await worked.run("health", "--inventory", str(worked.inventory), "--json")
     assert json.loads(as_json.out)["healthy"] is True
+
+
+async def test_a_reader_who_has_seen_enough_does_not_stop_what_is_done(worked: Shell) -> None:
+    await worked.start("gate")
+    words = worked.words("approve", "--cluster", worked.cluster, "--yes")
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        *words, cwd=ROOT, env={**worked.environment, "PYTHONUNBUFFERED": "1"}, stdout=writer
+    )
+    os.close(writer)
+    assert await asyncio.wait_for(process.wait(), 30) == ExitCode.OK
+    decided = await worked.about("report", "--json")
+    assert '"approve"' in decided.out
