@@ -55,8 +55,9 @@ class Settings(BaseModel):
     log_level: LogLevel = "INFO"
     identity: Annotated[str, Field(max_length=200)] = ""
     """Name in the Web UI; empty: host, role and process id."""
-    max_concurrent_activities: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Steps at the same time. The reference cluster has 20 machines, each with a few components."""
+    max_concurrent_activities: Annotated[int, Field(ge=20, le=1000)] = 100
+    """Steps at the same time. With few of them, what lasts as long as the run (the watch on the outage) leaves no place
+    for its steps. The reference cluster has 20 machines, each with a few components."""
     graceful_shutdown: Duration = timedelta(seconds=30)
     """Time for running steps to end when the worker is asked to stop; another worker takes on the rest."""
 
@@ -150,7 +151,7 @@ def allowed(key: str) -> str:
         "log_format": "json, text",
         "log_level": "DEBUG, INFO, WARNING, ERROR",
         "identity": "name in the Web UI; empty: host, role and process id",
-        "max_concurrent_activities": "a whole number from 1 to 1000",
+        "max_concurrent_activities": "a whole number from 20 to 1000",
         "graceful_shutdown": "for example 30s, 2m",
     }
     return words.get(key, "HOST:PORT, or empty for none")

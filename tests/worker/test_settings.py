@@ -23,25 +23,25 @@ def test_defaults_bind_to_this_machine_alone() -> None:
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "worker.toml"
     file.write_text(
-        "inventory = 'a.yaml'\nlog_format = 'text'\ngraceful_shutdown = '2m'\nmax_concurrent_activities = 7\n"
+        "inventory = 'a.yaml'\nlog_format = 'text'\ngraceful_shutdown = '2m'\nmax_concurrent_activities = 27\n"
     )
     settings = load({"FAILOVER_SETTINGS": str(file), "FAILOVER_INVENTORY": "b.yaml", "FAILOVER_METRICS": ""})
     assert settings.inventory == Path("b.yaml")
     assert settings.metrics == ""
-    assert (settings.log_format, settings.max_concurrent_activities) == ("text", 7)
+    assert (settings.log_format, settings.max_concurrent_activities) == ("text", 27)
     assert settings.graceful_shutdown == timedelta(minutes=2)
 
 
 def test_everything_wrong_is_told_at_once_with_what_is_allowed(tmp_path: Path) -> None:
     file = tmp_path / "worker.toml"
-    file.write_text("inventry = 'a.yaml'\nmax_concurrent_activities = 0\n")
+    file.write_text("inventry = 'a.yaml'\nmax_concurrent_activities = 19\n")
     with pytest.raises(BadSettings) as caught:
         load({"FAILOVER_LOG_FORMAT": "xml", "FAILOVER_HEALTH": "everywhere", "FAILOVER_GRACEFUL_SHUTDOWN": "30"}, file)
     told = str(caught.value)
     for said in (
         f"{file}: inventory: missing; allowed: the path of an inventory file (set FAILOVER_INVENTORY",
         f"{file}: inventry: unknown; allowed: inventory, metrics",
-        "max_concurrent_activities: Input should be greater than or equal to 1; allowed: a whole number from 1",
+        "max_concurrent_activities: Input should be greater than or equal to 20; allowed: a whole number from 20",
         "FAILOVER_LOG_FORMAT: Input should be 'json' or 'text'; allowed: json, text",
         "FAILOVER_HEALTH: 'everywhere' is no address; allowed: HOST:PORT",
         "FAILOVER_GRACEFUL_SHUTDOWN: '30' is no duration; allowed: for example 30s",
