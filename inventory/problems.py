@@ -50,6 +50,12 @@ class InventoryError(Exception):
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
 
+    @property
+    def told(self) -> str:
+        """All of it for a person, with the count and that nothing was done."""
+        count = len(self.problems)
+        return f"{self}\n\n{count} problem{'' if count == 1 else 's'} in the inventory; nothing was done."
+
 
 def show_key(key: str) -> str:
     """A key as it may be shown.

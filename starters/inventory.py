@@ -46,8 +46,7 @@ def _check(file: Path) -> ExitCode:
     try:
         inventory = load(file)
     except InventoryError as error:
-        count = len(error.problems)
-        print(f"{error}\n\n{count} problem{'' if count == 1 else 's'}; nothing was done.", file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return ExitCode.BAD_INVENTORY
     print(summary(inventory))
     return ExitCode.OK

@@ -74,9 +74,7 @@ def inventory_of(file: Path) -> Inventory:
     try:
         return load(file)
     except InventoryError as error:
-        count = len(error.problems)
-        text = f"{error}\n\n{count} problem{'' if count == 1 else 's'} in the inventory; nothing was done."
-        raise Stopped(ExitCode.BAD_INVENTORY, text) from None
+        raise Stopped(ExitCode.BAD_INVENTORY, error.told) from None
 
 
 def check_host(inventory: Inventory, host: str) -> None:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
     try:
         inventory = load(options.inventory)
     except InventoryError as error:
-        print(f"{error}\n\n{len(error.problems)} problems; nothing was done.", file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return ExitCode.BAD_INVENTORY
     hosts = [host.name for host in inventory.vm_hosts]
     if options.vacate not in hosts:
