@@ -31,7 +31,7 @@ def test_every_problem_of_a_bad_inventory_is_printed(tmp_path: Path, capsys: pyt
     assert said.out == ""
     assert f"{file}:32:5  features[2]\n  wrong:   " in said.err
     assert "machines[2].address" in said.err
-    assert "2 problems; nothing was done." in said.err
+    assert "2 problems in the inventory; nothing was done." in said.err
 
 
 @pytest.mark.parametrize("arguments", [[], ["check"], ["chekc", "file"], ["check", "one", "two"], ["schema", "file"]])
