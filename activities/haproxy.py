@@ -23,6 +23,7 @@ from activities.secrets import resolve
 from activities.shell import Shell, answer
 from inventory.models import AdminPage, Haproxy, Inventory, RuntimeSocket
 from inventory.values import RESOURCE_NAME
+from procedure import who
 from procedure.facts import BalancerFact, ServerState
 from procedure.instructions import SetServers
 from procedure.subjects import BalancerOn
@@ -147,7 +148,7 @@ class Page:
 
     def source(self, machine: str) -> str:
         """What is read."""
-        return f"GET {self._url(machine)};csv"
+        return f"GET {who.admin_page_url(self._inventory, machine)};csv"
 
     async def read(self, machine: str) -> str:
         """The statistics as CSV.
@@ -155,7 +156,7 @@ class Page:
         Raises:
             SystemTrouble: no answer, or not the statistics.
         """
-        response = await self._ask(machine, "GET", f"{self._url(machine)};csv")
+        response = await self._ask(machine, "GET", f"{who.admin_page_url(self._inventory, machine)};csv")
         web.refuse_status(machine, self.source(machine), response)
         return response.text
 
@@ -167,7 +168,7 @@ class Page:
         """
         said = []
         for form in forms(instruction):
-            response = await self._ask(machine, "POST", self._url(machine), form)
+            response = await self._ask(machine, "POST", who.admin_page_url(self._inventory, machine), form)
             said.append(read_form_answer(machine, response.status_code, response.headers.get("location", "")))
         return ", ".join(said)
 
@@ -175,11 +176,6 @@ class Page:
         """Close connections."""
         if self._client:
             await self._client.aclose()
-
-    def _url(self, machine: str) -> str:
-        address = self._inventory.machine(machine).address
-        host = f"[{address}]" if ":" in address else address
-        return f"{'https' if self._page.tls else 'http'}://{host}:{self._page.port}{self._page.path}"
 
     async def _ask(self, machine: str, method: str, url: str, form: str | None = None) -> httpx.Response:
         patience = self._inventory.timings.command.total_seconds()

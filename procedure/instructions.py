@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import timedelta
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from pydantic import Field
 
@@ -82,11 +83,18 @@ class SetServers(Value):
     backend: str
     servers: tuple[str, ...]
     state: Literal["maint", "ready", "drain"]
+    page: str = ""
+    """Address of the admin page that takes the form; empty: the runtime socket takes a line for each server."""
+    socket: str = ""
 
     @property
     def text(self) -> str:
-        """As a person would say it."""
-        return f"haproxy {self.balancer} {self.backend}/{{{','.join(self.servers)}}} {self.state.upper()}"
+        """The form, or the lines."""
+        if self.page:
+            fields = [*(("s", server) for server in self.servers), ("action", self.state), ("b", self.backend)]
+            return f"POST {self.page} {urlencode(fields)}"
+        lines = "; ".join(f"set server {self.backend}/{server} state {self.state}" for server in self.servers)
+        return f"ssh {self.balancer} sudo -n socat - UNIX-CONNECT:{self.socket} <<< '{lines}'"
 
 
 class CreateSilence(Value):

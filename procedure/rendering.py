@@ -30,6 +30,8 @@ class Told(Value):
     title: str
     commands: tuple[str, ...] = ()
     """Exactly what is sent, in order."""
+    looks_at: tuple[str, ...] = ()
+    """What a step that changes nothing observes until it is as wanted."""
     wanted: str = ""
     only_if: tuple[str, ...] = ()
     undo: str = ""
@@ -71,7 +73,9 @@ def _particulars(step: Step, situation: Situation) -> dict[str, object]:
 def _command(command: Command, situation: Situation) -> dict[str, object]:
     conditions = command.conditions(situation, _PAPER)
     undo, force = command.compensation(), command.forced()
+    subjects = () if command.mutates else command.observes(situation)
     return {
+        "looks_at": tuple(subject.key for subject in subjects),
         "commands": tuple(instruction.text for instruction in command.instructions(situation, _PAPER)),
         "wanted": command.wanted(situation, _PAPER).condition,
         "only_if": tuple(
@@ -131,7 +135,9 @@ def _step(words: Told, step: Step) -> Iterator[str]:
         yield f"    {words.id}: {_shortly(words.details, words.target)}"
         return
     yield f"    {words.id}  {_mark(step)}{words.title}{_usually(step.expected)}"
-    yield from (f"        $ {command}" for command in words.commands)
+    yield from (f"        send: {command}" for command in words.commands)
+    if words.looks_at:
+        yield f"        look at: {_shortly(words.looks_at, words.target)}"
     yield from (f"        {detail}" for detail in words.details)
     if words.wanted:
         yield f"        until: {words.wanted}"

@@ -157,3 +157,13 @@ def sources_of(inventory: Inventory, replica: str) -> tuple[str, ...]:
 def replicas_of(inventory: Inventory, source: str) -> tuple[str, ...]:
     """Database machines that replicate from a machine."""
     return tuple(r.replica for r in inventory.database.replication if r.source == source)
+
+
+def admin_page_url(inventory: Inventory, balancer: str) -> str:
+    """Where the admin page of a load balancer is; empty where the inventory names none."""
+    page = inventory.haproxy.admin_page
+    if page is None:
+        return ""
+    address = inventory.machine(balancer).address
+    host = f"[{address}]" if ":" in address else address
+    return f"{'https' if page.tls else 'http'}://{host}:{page.port}{page.path}"

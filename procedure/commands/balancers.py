@@ -100,10 +100,17 @@ class SetMaintenance(Command):
             (backend.name, servers if fact is None else self._still_wrong(backend.name, servers, facts))
             for backend, servers in who.backends_of(situation.inventory, self.machines)
         ]
-        return tuple(
-            SetServers(balancer=self.balancer, backend=name, servers=servers, state=self.state)
-            for name, servers in todo
-            if servers
+        return tuple(self._set(situation.inventory, name, servers) for name, servers in todo if servers)
+
+    def _set(self, inventory: Inventory, backend: str, servers: tuple[str, ...]) -> SetServers:
+        by_page, socket = inventory.haproxy.change_by == "admin_page", inventory.haproxy.socket
+        return SetServers(
+            balancer=self.balancer,
+            backend=backend,
+            servers=servers,
+            state=self.state,
+            page=who.admin_page_url(inventory, self.balancer) if by_page else "",
+            socket=socket.path if socket else "",
         )
 
     def _still_wrong(self, backend: str, servers: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
