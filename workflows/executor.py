@@ -310,7 +310,7 @@ class Executor:
             await self._until_decided(step)
             if not self._aborted:
                 # After a reset Temporal repeats old signals before it tells of the reset, which revokes them.
-                await workflow.sleep(SETTLED)
+                await workflow.sleep(SETTLED, summary="Let the decision settle")
 
     async def _until_decided(self, step: Step) -> None:
         def decided() -> bool:
@@ -318,7 +318,7 @@ class Executor:
 
         left = gate_deadline(self.ledger.waits[step.id], workflow.now())
         try:
-            await workflow.wait_condition(decided, timeout=left)
+            await workflow.wait_condition(decided, timeout=left, timeout_summary=f"Deadline: {step.title}")
         except TimeoutError:
             self.ledger.overdue(step.id)
             self.changed()

@@ -33,6 +33,8 @@ LOOK_MS = 60_000
 FRESH_MS = 1_000
 """Milliseconds until a person who waits for news presses R again: the current details do not refresh themselves."""
 RELOAD_EACH = 5
+TRIES = 6
+"""Times that a page is loaded again."""
 SCREENFULS = 20
 """More than the timeline of a whole failover has."""
 _HINT = re.compile(r"^(?P<signal>[a-z]+) – [^{]*?(?P<json>\{[^{}]*\})", re.MULTILINE)
@@ -71,15 +73,29 @@ class WebUi:
         """From the list of workflows into the run, by a click on its id."""
         await self.list()
         await self._page.get_by_role("link", name=workflow_id).first.click()
-        await self._page.get_by_role("button", name="More Actions").wait_for()
+        await self._see_run()
+
+    async def _see_run(self) -> None:
+        """Until the run is shown. While many of its steps end at once the page may say 429; a person loads it again."""
+        actions = self._page.get_by_role("button", name="More Actions")
+        for _ in range(TRIES):
+            try:
+                return await actions.wait_for(timeout=LOOK_MS / TRIES)
+            except NotInTime:
+                await self._page.reload()
+        return await actions.wait_for()
+
+    async def _reload(self) -> None:
+        await self._page.reload()
+        await self._see_run()
 
     async def list(self, query: str = "") -> None:
         """The list of workflows, narrowed by a query, as soon as one is in it: the index lags a little behind."""
         row = self._page.locator("tbody tr a").first
-        for _ in range(4):
+        for _ in range(TRIES):
             await self._page.goto(f"{self._address}/namespaces/default/workflows?query={quote(query)}")
             try:
-                await row.wait_for(timeout=LOOK_MS / 4)
+                await row.wait_for(timeout=LOOK_MS / TRIES)
             except NotInTime:
                 continue
             return
@@ -116,7 +132,7 @@ class WebUi:
                 break
             except AssertionError:
                 # Where no worker answered the page says "No Current Details", and R does not always ask again.
-                await (self._page.keyboard.press("r") if asked % RELOAD_EACH else self._page.reload())
+                await (self._page.keyboard.press("r") if asked % RELOAD_EACH else self._reload())
         await expect(body).to_contain_text(expected, timeout=FRESH_MS)
         return await body.inner_text()
 
@@ -164,7 +180,7 @@ class WebUi:
 
     async def _dialog(self) -> Locator:
         # What was typed before is still in the editor unless the page is loaded anew.
-        await self._page.reload()
+        await self._reload()
         await self._page.get_by_role("button", name="More Actions").click()
         await self._page.get_by_role("menuitem", name="Send a Signal").first.click()
         dialog = self._page.get_by_role("dialog", name="Send a Signal")
