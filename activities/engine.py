@@ -257,13 +257,19 @@ class Engine:
             machine=self.command.target,
             expected="; ".join(verdict.condition for verdict in against),
             seen="; ".join(dict.fromkeys(_answered(verdict) for verdict in against)),
-            next_step=" ".join(dict.fromkeys(v.next_step for v in against if v.next_step)) or _NEXT[kind],
+            next_step=_steps(against) or _NEXT[kind],
             report=self._report(outcome, sight, verdicts or against),
         )
 
 
 def _answered(verdict: Verdict) -> str:
     return shortened(verdict.reason) or verdict.answer.value
+
+
+def _steps(against: tuple[Verdict, ...]) -> str:
+    """What can be done about all of them, ending with what to tell the run."""
+    steps = " ".join(dict.fromkeys(verdict.next_step for verdict in against if verdict.next_step))
+    return steps if not steps or "retry" in steps else f"{steps} When that is settled, retry."
 
 
 def _helps(trouble: SystemTrouble, wanted: Verdict) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from procedure.plan import Plan, Stage
 from procedure.reports import Outcome, RunOutcome
+from procedure.verdicts import Answer
 from workflows.ledger import Ledger
 from workflows.status import RunReport, StageView, Status, StepRecord, StepState
 
@@ -17,9 +18,9 @@ MOST_STOPPED = 6
 _AT_ANY_TIME = "Nothing was touched. The run can be started again at any time."
 _BY_HAND = (
     "Nothing was rolled back. Go on by hand from there by the procedure, or put back by hand what was done; the report "
-    "names each step with its commands. Then run a health check (starters.health) before anything else."
+    "names each step with its commands. Then run a health check (`python -m starters.health`) before anything else."
 )
-_BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again; the health check alone: starters.health."
+_BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again (`python -m starters.health` only looks)."
 _StageState = Literal["pending", "running", "waiting", "ended", "not started"]
 
 
@@ -85,11 +86,17 @@ def next_steps(report: RunReport) -> tuple[str, ...]:
 
 def _ill(report: RunReport) -> tuple[str, ...]:
     """What the health check did not like. What has the same cause is told once: a host has ten machines."""
-    causes: dict[tuple[str, str], list[str]] = {}
+    causes: dict[tuple[str, str, str], list[str]] = {}
     for verdict in report.health:
         if not verdict.allows:
-            causes.setdefault((verdict.reason.rstrip("."), verdict.next_step), []).append(verdict.condition)
-    return tuple(f"{_all(conditions)}: {reason}. {step}".strip() for (reason, step), conditions in causes.items())
+            known = "Not so" if verdict.answer is Answer.FAIL else "Nobody can tell whether"
+            # Nothing waits here that could be told to retry: the last line says what to do instead.
+            step = verdict.next_step.removesuffix(" Then retry.")
+            causes.setdefault((known, verdict.reason.rstrip("."), step), []).append(verdict.condition)
+    return tuple(
+        f"{known}: {_all(conditions)}. Seen: {reason}. {step}".strip()
+        for (known, reason, step), conditions in causes.items()
+    )
 
 
 def _all(conditions: list[str]) -> str:
