@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -9,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from inventory.models import Inventory
@@ -19,6 +20,7 @@ PREFIX = "FAILOVER_"
 FILE_VARIABLE = "FAILOVER_SETTINGS"
 OTHERS = (FILE_VARIABLE, "FAILOVER_WEB_UI")
 """Variables of the product that are no settings of the worker."""
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what is compared with, nothing is bound
 _BIND = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 
 
@@ -35,7 +37,27 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _of_numbers(value: str) -> str:
+    """The SDK resolves no names where it listens."""
+    if value:
+        try:
+            ipaddress.ip_address(split_address(value)[0])
+        except ValueError:
+            raise ValueError(
+                f"{value!r} has a name for its host; allowed: IP:PORT, for example 127.0.0.1:9464, or empty for none"
+            ) from None
+    return value
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two bind addresses are, or include, the same; port 0 is a free one each time."""
+    (host, port), (other_host, other_port) = split_address(one), split_address(other)
+    same = host == other_host or not {host, other_host}.isdisjoint(_EVERYWHERE)
+    return port == other_port != 0 and same
+
+
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
+NumericBindAddress = Annotated[BindAddress, AfterValidator(_of_numbers)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["json", "text"]
 
@@ -47,9 +69,9 @@ class Settings(BaseModel):
 
     inventory: Annotated[Path, Field(strict=False)]
     """File of the cluster's inventory."""
-    metrics: BindAddress = "127.0.0.1:9464"
+    metrics: NumericBindAddress = "127.0.0.1:9464"
     """Where Prometheus finds the metrics; empty: nowhere."""
-    health: BindAddress = "127.0.0.1:9465"
+    health: Annotated[BindAddress, Field(validate_default=True)] = "127.0.0.1:9465"
     """Where /healthz and /readyz answer; empty: nowhere."""
     log_format: LogFormat = "json"
     log_level: LogLevel = "INFO"
@@ -60,6 +82,14 @@ class Settings(BaseModel):
     for its steps. The reference cluster has 20 machines, each with a few components."""
     graceful_shutdown: Duration = timedelta(seconds=30)
     """Time for running steps to end when the worker is asked to stop; another worker takes on the rest."""
+
+    @field_validator("health")
+    @classmethod
+    def _beside_the_metrics(cls, health: str, info: ValidationInfo) -> str:
+        metrics = info.data.get("metrics")
+        if health and metrics and _meet(health, metrics):
+            raise ValueError(f"{health} is taken by metrics ({metrics}); allowed: another HOST:PORT, or empty for none")
+        return health
 
 
 class BadSettings(Exception):
@@ -148,6 +178,7 @@ def allowed(key: str) -> str:
     """What a setting may hold, in words."""
     words = {
         "inventory": "the path of an inventory file",
+        "metrics": "IP:PORT, or empty for none",
         "log_format": "json, text",
         "log_level": "DEBUG, INFO, WARNING, ERROR",
         "identity": "name in the Web UI; empty: host, role and process id",

@@ -84,3 +84,30 @@ def test_bind_addresses(address: str, parts: tuple[str, int]) -> None:
 def test_no_bind_addresses(address: str) -> None:
     with pytest.raises(BadSettings, match="is no address"):
         load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": address})
+
+
+@pytest.mark.parametrize("address", ["localhost:9464", "worker-1:9464", "127.0.0.999:9464"])
+def test_a_name_that_the_metrics_can_not_be_served_on_is_a_bad_setting(address: str) -> None:
+    with pytest.raises(BadSettings, match=r"FAILOVER_METRICS: .* has a name for its host; allowed: IP:PORT"):
+        load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": address})
+    assert load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": "[::1]:80"}).metrics == "[::1]:80"
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        {"FAILOVER_METRICS": "127.0.0.1:9465"},
+        {"FAILOVER_HEALTH": "127.0.0.1:9464"},
+        {"FAILOVER_METRICS": "0.0.0.0:9465"},
+        {"FAILOVER_METRICS": "[::]:80", "FAILOVER_HEALTH": "worker-1:80"},
+    ],
+)
+def test_metrics_and_health_on_one_address_are_a_bad_setting(addresses: dict[str, str]) -> None:
+    with pytest.raises(BadSettings, match=r"FAILOVER_HEALTH: .* is taken by metrics"):
+        load({"FAILOVER_INVENTORY": "x", **addresses})
+
+
+def test_one_port_on_two_addresses_and_free_ports_are_allowed() -> None:
+    load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": "127.0.0.1:80", "FAILOVER_HEALTH": "10.0.0.1:80"})
+    load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": "127.0.0.1:0", "FAILOVER_HEALTH": "127.0.0.1:0"})
+    load({"FAILOVER_INVENTORY": "x", "FAILOVER_METRICS": "", "FAILOVER_HEALTH": ""})
