@@ -105,10 +105,12 @@ class ClusterFact(Value):
     nodes: tuple[NodeState, ...]
     resources: tuple[ResourceState, ...]
     failures: tuple[str, ...] = ()
-    """Failed actions, one line each."""
+    """Failed actions, one line each; of very many the last, and how many were left out."""
     constraints: tuple[LocationConstraint, ...] = ()
+    """Of very many those that a move leaves and those that name a node come first."""
+    constraints_left_out: int = 0
     addresses: tuple[str, ...] = ()
-    """IPv4 and IPv6 addresses this machine holds, without prefix length."""
+    """IPv4 and IPv6 addresses this machine holds, without prefix length; of very many always those of the pairs."""
     mounts: tuple[str, ...] = ()
     """Mount points of the pair's file system on this machine."""
     transition_idle: bool = True
@@ -157,6 +159,9 @@ class BalancerFact(Value):
     running: bool = True
     """False: HAProxy does not run there (stopped by Pacemaker on a standby node, for example); seen, not assumed."""
     servers: tuple[ServerState, ...] = ()
+    """All of the backends that the inventory names; of other backends those that matter, and some of the rest."""
+    left_out: int = 0
+    """Servers of other backends that are not among them."""
 
     def of(self, backend: str) -> tuple[ServerState, ...]:
         """Servers of a backend."""

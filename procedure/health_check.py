@@ -212,6 +212,10 @@ def _stays_away(situation: Situation, name: PairName, facts: Facts) -> Verdict:
     against = [c.id for c in constraints if _pulls(c, leaver) or _repels(c, survivor)]
     if against:
         return failed(condition, ", ".join(against), f"`pcs constraint delete {' '.join(against)}` after thinking why.")
+    left_out = max(fact.constraints_left_out for fact in seen)
+    if left_out:
+        seen_of = f"{left_out} constraints are more than are looked at"
+        return unknown(condition, seen_of, "Read them in `pcs constraint --full`; delete those nobody needs.")
     rules = [c.id for c in constraints if not c.node]
     if rules:
         return warned(condition, f"by rule, not judged: {', '.join(rules)}", "Read them in `pcs constraint --full`.")
@@ -343,7 +347,7 @@ def _all_up(name: str, fact: BalancerFact) -> Verdict:
     down = [f"{s.backend}/{s.server} {s.status}" for s in fact.servers if not s.up or s.admin != "ready"]
     if down:
         return failed(condition, ", ".join(down), "Repair these machines, or set them to READY, before the failover.")
-    return passed(condition, f"{len(fact.servers)} servers")
+    return passed(condition, f"{len(fact.servers) + fact.left_out} servers")
 
 
 def _servers_match(inventory: Inventory, name: str, fact: BalancerFact) -> Verdict:
@@ -358,7 +362,8 @@ def _servers_match(inventory: Inventory, name: str, fact: BalancerFact) -> Verdi
     others = sorted({b for b, _ in seen} - known)
     if others:
         step = "Add them to `haproxy.backends`: what is not there is not set to MAINT."
-        return warned(condition, f"not in the inventory: {', '.join(others)}", step)
+        more = f", and {fact.left_out} servers more" if fact.left_out else ""
+        return warned(condition, f"not in the inventory: {', '.join(others)}{more}", step)
     return passed(condition)
 
 

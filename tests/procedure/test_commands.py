@@ -376,13 +376,13 @@ def test_a_machine_is_set_in_all_its_backends_and_only_where_it_is_not_yet(
     facts = cluster.facts(command.observes(situation))
 
     assert [i.text for i in command.instructions(situation, PAPER)] == [
-        "haproxy acd-lb2 web/{acd-jb1} MAINT",
-        "haproxy acd-lb2 soap/{acd-jb1} MAINT",
-        "haproxy acd-lb2 chat/{acd-chat1} MAINT",
+        "POST https://10.77.0.82:7777/haproxy?stats s=acd-jb1&action=maint&b=web",
+        "POST https://10.77.0.82:7777/haproxy?stats s=acd-jb1&action=maint&b=soap",
+        "POST https://10.77.0.82:7777/haproxy?stats s=acd-chat1&action=maint&b=chat",
     ]
     assert [i.text for i in command.instructions(situation, facts)] == [
-        "haproxy acd-lb2 soap/{acd-jb1} MAINT",
-        "haproxy acd-lb2 chat/{acd-chat1} MAINT",
+        "POST https://10.77.0.82:7777/haproxy?stats s=acd-jb1&action=maint&b=soap",
+        "POST https://10.77.0.82:7777/haproxy?stats s=acd-chat1&action=maint&b=chat",
     ]
 
 
@@ -551,3 +551,13 @@ def test_what_a_move_leaves_is_cleared_and_a_standby_is_ended(inventory: Invento
         "ssh acd-store2 sudo -n pcs resource clear fs_r0"
     ]
     assert moved.wanted(situation, cluster_with(facts, "acd-store2", constraints=(own,))).answer is Answer.PASS
+
+
+def test_a_site_that_sets_haproxy_by_its_socket_sees_the_lines_of_the_socket(inventory: Inventory) -> None:
+    by_socket = inventory.haproxy.model_copy(update={"change_by": "socket"})
+    situation = Situation(inventory.model_copy(update={"haproxy": by_socket}), "vm-host-1")
+    command = SetMaintenance(balancer="acd-lb2", machines=("acd-chat1",))
+
+    assert [i.text for i in command.instructions(situation, PAPER)] == [
+        "ssh acd-lb2 sudo -n socat - UNIX-CONNECT:/run/haproxy/admin.sock <<< 'set server chat/acd-chat1 state maint'"
+    ]

@@ -40,7 +40,7 @@ def test_json_says_the_same(host: str, inventory: Inventory) -> None:
     for step in document["steps"]:
         assert step["id"] in words
         for command in step["commands"]:
-            assert f"$ {command}\n" in words
+            assert f"send: {command}\n" in words
     assert document["expected_outage_seconds"] < document["expected_duration_seconds"]
     assert document["plan"]["vacated"] == host
 

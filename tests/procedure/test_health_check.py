@@ -143,6 +143,8 @@ WRONG: list[tuple[str, Change, Answer, str]] = [
      "vip_monitor"),
     ("it would move back", constraint("acd-store1", "INFINITY"), FAIL, "cli-x"),
     ("the survivor is banned", constraint("acd-store2", "-INFINITY"), FAIL, "cli-x"),
+    ("constraints that were left out", lambda f: cluster_with(f, "acd-store1", constraints_left_out=9), UNKNOWN,
+     "9 constraints"),
     ("a constraint by rule", constraint("", ""), WARN, "by rule"),
     ("a resync",
      lambda f: drbd_with(f, "acd-store1", connection="SyncSource", peer_disk="Inconsistent"), FAIL, "SyncSource"),
