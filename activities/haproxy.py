@@ -39,6 +39,12 @@ READ: Final = "show stat;show servers state\n"
 NOT_ACTIVE: Final = ("inactive", "failed")
 
 
+SHOWN = 20
+"""Servers of other backends of each kind that matters."""
+MAX_SERVERS = 1000
+"""Of the backends that the inventory names: none of them may be left out."""
+
+
 class NotListening(Transient):
     """Nobody accepts there: HAProxy may be stopped, or starting."""
 
@@ -65,7 +71,7 @@ class HaproxySystem:
         except NotListening as nobody:
             return await self._stopped(machine, nobody)
         refuse_missing(machine, self._inventory.haproxy, servers)
-        return BalancerFact(servers=servers), source
+        return bounded(machine, self._inventory, servers), source
 
     async def _read(self, machine: str) -> tuple[tuple[ServerState, ...], str]:
         if self._page:
@@ -91,7 +97,7 @@ class HaproxySystem:
             # It runs, but its page is bound to another address, perhaps the one that moves.
             servers, source = await self._read_socket(machine)
             refuse_missing(machine, self._inventory.haproxy, servers)
-            return BalancerFact(servers=servers), source
+            return bounded(machine, self._inventory, servers), source
         raise Transient(machine, f"{nobody.seen}; but `systemctl is-active {unit}` says {completed.words}")
 
     async def set_servers(self, instruction: SetServers) -> str:
@@ -136,6 +142,30 @@ def refuse_missing(machine: str, settings: Haproxy, servers: Sequence[ServerStat
             f"HAProxy does not list {', '.join(missing)}",
             "compare backends and servers of the inventory with haproxy.cfg there",
         )
+
+
+def bounded(machine: str, inventory: Inventory, servers: tuple[ServerState, ...]) -> BalancerFact:
+    """What a run's history can hold: all servers of the inventory's backends, and some of each kind of the others.
+
+    A server that is busy, or down, or set to something else than ready decides something in any backend; so if one
+    is left out, others of its kind are there.
+
+    Raises:
+        NotUnderstood: a backend of the inventory has far more servers than it names.
+    """
+    known = {backend.name for backend in inventory.haproxy.backends}
+    if sum(server.backend in known for server in servers) > MAX_SERVERS:
+        raise NotUnderstood(machine, f"HAProxy lists more than {MAX_SERVERS} servers in the backends of the inventory")
+    idle = inventory.sessions.ignore_backends
+    others = [server for server in servers if server.backend not in known]
+    kinds = (
+        [s for s in others if (s.sessions or s.queued) and s.backend not in idle],
+        [s for s in others if not s.up or s.admin != "ready"],
+        others,
+    )
+    kept = {(s.backend, s.server) for kind in kinds for s in kind[:SHOWN]}
+    shown = tuple(s for s in servers if s.backend in known or (s.backend, s.server) in kept)
+    return BalancerFact(servers=shown, left_out=len(servers) - len(shown))
 
 
 class Page:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from activities.completed import Completed
-from activities.errors import NotUnderstood, Transient
+from activities.errors import NotUnderstood, Transient, shortened
 from activities.hands import Act, Observe, Observed
 from activities.markup import MAX_CHARACTERS, Element, Reader, parse
 from activities.shell import Shell, answer
@@ -41,6 +41,16 @@ _ROLES = ("Started", "Stopped", "Promoted", "Unpromoted", *_SINCE_2_1, *sorted(_
 _RESTING = ("Started", "Stopped", *_SINCE_2_1, *_SINCE_2_1.values())
 PENDING = "193"
 """Result of an operation that was sent and has not answered yet (PCMK_OCF_UNKNOWN)."""
+SHOWN_FAILURES = 50
+SHOWN_CONSTRAINTS = 200
+SHOWN_ADDRESSES = 100
+"""More of them would fill the history of a run, which is looked at hundreds of times."""
+MAX_NODES = 100
+MAX_RESOURCES = 500
+"""Instances. None of them may be left out, so a cluster with more is not understood."""
+MAX_FAILURE = 300
+"""Characters of a failure: its reason is a resource agent's own words."""
+_LEFT_BY_MOVES = ("cli-prefer-", "cli-ban-")
 _SCORE = re.compile(r"[+-]?(INFINITY|\d{1,7})")
 
 
@@ -63,12 +73,14 @@ class _CrmMon(Reader):
         nodes = self._nodes(root, summary)
         resources = tuple(self._resources(self.child(root, "resources")))
         self._consistent(nodes, resources)
+        if len(nodes) > MAX_NODES or len(resources) > MAX_RESOURCES:
+            raise NotUnderstood(self.machine, f"a cluster of {len(nodes)} nodes and {len(resources)} resources")
         return ClusterFact(
             quorum=self._quorum(summary),
             maintenance_mode=self.flag(self.child(summary, "cluster_options"), "maintenance-mode"),
             nodes=nodes,
             resources=resources,
-            failures=tuple(self._failures(root)),
+            failures=_last_failures(tuple(self._failures(root))),
             transition_idle=self._idle(root, nodes, resources),
         )
 
@@ -177,11 +189,12 @@ class _CrmMon(Reader):
             for failure in parent:
                 what = failure.get("op_key") or self.text(failure, "id")
                 reason = failure.get("exitreason")
-                yield (
+                line = (
                     f"{what} on {self.text(failure, 'node')}: {self.text(failure, 'exitstatus')}"
                     f" ({self.text(failure, 'exitcode')}), {self.text(failure, 'status')}"
                     f"{', ' + reason if reason else ''}, {failure.get('last-rc-change', 'time not told')}"
                 )
+                yield shortened(line, MAX_FAILURE)
 
     def _idle(self, root: Element, nodes: tuple[NodeState, ...], resources: tuple[ResourceState, ...]) -> bool:
         online = {node.name for node in nodes if node.online}
@@ -195,6 +208,11 @@ class _CrmMon(Reader):
             for operation in history.iter("operation_history")
         )
         return not (moving or announced or sent or _leaving(nodes, resources))
+
+
+def _last_failures(failures: tuple[str, ...]) -> tuple[str, ...]:
+    left_out = len(failures) - SHOWN_FAILURES
+    return failures if left_out <= 0 else (f"{left_out} more failures", *failures[left_out:])
 
 
 def _leaving(nodes: tuple[NodeState, ...], resources: tuple[ResourceState, ...]) -> bool:
@@ -312,6 +330,28 @@ def read_addresses(machine: str, text: str) -> tuple[str, ...]:
     return addresses
 
 
+def bounded_constraints(found: tuple[LocationConstraint, ...]) -> tuple[LocationConstraint, ...]:
+    """So many that a history can hold them: first what a move leaves, then what names a node."""
+    if len(found) <= SHOWN_CONSTRAINTS:
+        return found
+    return tuple(sorted(found, key=lambda c: (not c.id.startswith(_LEFT_BY_MOVES), not c.node))[:SHOWN_CONSTRAINTS])
+
+
+def bounded_addresses(found: tuple[str, ...], inventory: Inventory) -> tuple[str, ...]:
+    """So many that a history can hold them; that an address of a pair is not among them proves that it is not held."""
+    pairs = (inventory.pairs.storage, inventory.pairs.load_balancer)
+    named = {str(ipaddress.ip_address(pair.address)) for pair in pairs if _is_address(pair.address)}
+    return tuple(sorted(found, key=lambda address: address not in named)[:SHOWN_ADDRESSES])
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _address(machine: str, line: str) -> str:
     words = line.split()
     try:
@@ -380,7 +420,13 @@ class Pacemaker:
                 mounts = together.create_task(self._mounts(machine, pair))
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        seen = {"constraints": constraints.result(), "addresses": addresses.result(), "mounts": mounts.result()}
+        shown = bounded_constraints(constraints.result())
+        seen = {
+            "constraints": shown,
+            "constraints_left_out": len(constraints.result()) - len(shown),
+            "addresses": bounded_addresses(addresses.result(), self._inventory),
+            "mounts": mounts.result(),
+        }
         return state.result().model_copy(update=seen), f"ssh {machine}: {' '.join(CRM_MON)}"
 
     async def _state(self, machine: str) -> ClusterFact:

@@ -14,14 +14,14 @@ import pytest
 
 from activities.completed import Completed
 from activities.errors import NotUnderstood, Permanent, Rejected, SystemTrouble, Transient
-from activities.haproxy import HaproxySystem, forms
+from activities.haproxy import MAX_SERVERS, SHOWN, HaproxySystem, bounded, forms
 from activities.haproxy_answers import read_servers_state
 from activities.shell import KEEP
 from inventory.models import Inventory
 from lab.balancer import AdminPage, Backend, Balancer, BalancerConfig, Server
 from lab.certificates import CertificateAuthority
 from lab.listening import Endpoint, free_port
-from procedure.facts import BalancerFact
+from procedure.facts import BalancerFact, ServerState
 from procedure.instructions import SetServers
 from procedure.subjects import BalancerOn
 from tests.activities.cluster import machine, reference
@@ -199,6 +199,28 @@ async def test_many_servers_go_in_several_forms_that_haproxy_takes(site: Site) -
     async with site.system(by_page) as system:
         await system.set_servers(set_to("maint", *many))
         assert {server.admin for server in (await seen(system)).of("web")} == {"maint"}
+
+
+def test_servers_of_other_backends_are_left_out_but_never_a_kind_of_them() -> None:
+    inventory = reference(lambda _: None)
+    own = ServerState(backend="web", server="acd-jb1", status="UP", admin="ready", up=True)
+    other = [own.model_copy(update={"backend": "shop", "server": f"s{number}"}) for number in range(12_000)]
+    other[-1] = other[-1].model_copy(update={"sessions": 1})
+    other[-2] = other[-2].model_copy(update={"up": False, "status": "DOWN"})
+
+    fact = bounded(LB, inventory, (*other, own))
+
+    assert fact.of("web") == (own,)
+    assert {s.server for s in fact.of("shop")} == {*(f"s{number}" for number in range(SHOWN)), "s11998", "s11999"}
+    assert fact.left_out == 12_000 - SHOWN - 2
+
+
+def test_no_server_of_a_backend_of_the_inventory_is_left_out() -> None:
+    own = ServerState(backend="web", server="acd-jb1", status="UP", admin="ready", up=True)
+    many = tuple(own.model_copy(update={"server": f"s{number}"}) for number in range(MAX_SERVERS))
+    assert bounded(LB, reference(lambda _: None), many).servers == many
+    with pytest.raises(NotUnderstood):
+        bounded(LB, reference(lambda _: None), (*many, own))
 
 
 def test_a_form_names_its_servers_one_backend_and_the_action() -> None:

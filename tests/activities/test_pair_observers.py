@@ -68,6 +68,38 @@ async def test_a_cluster_with_its_constraints_addresses_and_mounts() -> None:
     ]
 
 
+async def test_a_cluster_that_tells_very_much_still_fits_into_a_history() -> None:
+    crm_mon = str(replies()["crm_mon --output-as=xml"])
+    failure = '<failure op_key="vip_monitor_{}" node="acd-store1" exitstatus="error" exitcode="1" status="complete"/>'
+    failures = "".join(failure.format(number).replace("/>", f' exitreason="{"x" * 150}"/>') for number in range(12_000))
+    located = '<rsc_location id="{0}" rsc="vip" node="n" score="5"/>'
+    bans = [*(f"c{number}" for number in range(300)), "cli-ban-vip"]
+    line = "2: eth0    inet {}/24 scope global eth0\n"
+    pair = REFERENCE.pairs.storage.address
+    addresses = [*(f"10.1.{n // 250}.{n % 250 + 1}" for n in range(400)), pair]
+
+    fact = await cluster(
+        RecordedShell(
+            {
+                **replies(),
+                "crm_mon --output-as=xml": crm_mon.replace(
+                    "</pacemaker-result>", f"<failures>{failures}</failures></pacemaker-result>"
+                ),
+                "cibadmin": f"<constraints>{''.join(located.format(name) for name in bans)}</constraints>\n",
+                "ip": "".join(line.format(address) for address in addresses),
+            }
+        )
+    )
+
+    assert len(fact.model_dump_json()) < 50_000
+    assert fact.failures[0] == "11950 more failures"
+    assert fact.failures[-1].startswith("vip_monitor_11999 on acd-store1")
+    assert fact.constraints[0].id == "cli-ban-vip"
+    assert fact.constraints_left_out == 301 - len(fact.constraints) == 101
+    assert pair in fact.addresses
+    assert len(fact.addresses) == 100
+
+
 async def test_nothing_mounted_and_no_address_on_a_node_in_standby() -> None:
     fact = await cluster(RecordedShell({**replies("02-store1-standby"), "findmnt": (1, "", "")}))
     assert fact.mounts == ()
