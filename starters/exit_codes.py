@@ -10,6 +10,8 @@ class ExitCode(IntEnum):
 
     OK = 0
     """Done: the inventory is good, the answer was given, the run completed."""
+    BROKEN = 1
+    """The command broke off by a mistake of its own; what it did is not known. (Python uses the same number.)"""
     USAGE = 2
     """The command line was wrong; nothing was done. (argparse uses the same number.)"""
     BAD_INVENTORY = 3

@@ -78,9 +78,14 @@ async def work(given: argparse.Namespace) -> ExitCode:
 
 async def _started(client: Client, request: FailoverRequest) -> WorkflowHandle[object, RunReport]:
     try:
-        return await _start(client, request)
+        return await _start_with_attributes(client, request)
     except WorkflowAlreadyStartedError as error:
         raise Stopped(ExitCode.REFUSED, await _under_way(client, request.inventory, error)) from error
+
+
+async def _start_with_attributes(client: Client, request: FailoverRequest) -> WorkflowHandle[object, RunReport]:
+    try:
+        return await _start(client, request)
     except RPCError as error:
         # A search attribute that no worker has created yet. Otherwise the same error comes again.
         if error.status is not RPCStatusCode.INVALID_ARGUMENT:

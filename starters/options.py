@@ -12,6 +12,15 @@ from inventory.problems import InventoryError
 from starters.exit_codes import ExitCode
 from starters.running import Stopped
 
+_COMMON = (
+    ExitCode.OK,
+    ExitCode.BROKEN,
+    ExitCode.USAGE,
+    ExitCode.BAD_INVENTORY,
+    ExitCode.NO_SERVER,
+    ExitCode.INTERRUPTED,
+)
+
 
 def parser(name: str, description: str, *codes: ExitCode, examples: str = "") -> argparse.ArgumentParser:
     """A parser whose help ends with the exit codes that the command uses.
@@ -22,8 +31,9 @@ def parser(name: str, description: str, *codes: ExitCode, examples: str = "") ->
         codes: beyond those every command has.
         examples: shown as they are.
     """
-    common = (ExitCode.OK, ExitCode.USAGE, ExitCode.BAD_INVENTORY, ExitCode.NO_SERVER, ExitCode.INTERRUPTED)
-    listed = "\n".join(f"  {code.value:3}  {code.name.lower().replace('_', ' ')}" for code in sorted({*common, *codes}))
+    listed = "\n".join(
+        f"  {code.value:3}  {code.name.lower().replace('_', ' ')}" for code in sorted({*_COMMON, *codes})
+    )
     return argparse.ArgumentParser(
         prog=f"python -m starters.{name}",
         description=description,

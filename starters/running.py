@@ -7,7 +7,9 @@ import asyncio
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from temporalio.service import RPCError, RPCStatusCode
@@ -57,6 +59,10 @@ def run(parser: argparse.ArgumentParser, work: Work, arguments: Sequence[str] | 
         code, text = _explained(trouble)
         print(printable(text), file=sys.stderr)
         return code
+    # The last resort: a mistake of the command's own is one line and a documented code, and no traceback.
+    except Exception as bug:
+        print(_told(bug), file=sys.stderr)
+        return ExitCode.BROKEN
 
 
 class _Output(io.FileIO):
@@ -77,6 +83,15 @@ def _heard_or_not(stream: TextIO) -> TextIO:
     stream.flush()
     buffer = io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False))
     return io.TextIOWrapper(buffer, encoding=stream.encoding, line_buffering=True)
+
+
+def _told(bug: Exception) -> str:
+    """What, and where; not its text, which may repeat what was read."""
+    where = traceback.extract_tb(bug.__traceback__)[-1]
+    return (
+        f"The command broke off by a mistake of its own: {type(bug).__name__} in {Path(where.filename).name}, line "
+        f"{where.lineno}. Whether anything was sent is not known: python -m starters.status shows the run."
+    )
 
 
 def _explained(trouble: Exception) -> tuple[ExitCode, str]:

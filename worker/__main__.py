@@ -12,7 +12,7 @@ from pathlib import Path
 from inventory.loading import load as load_inventory
 from inventory.problems import InventoryError
 from worker import logs, settings
-from worker.exits import MEANINGS, Exit, end
+from worker.exits import MEANINGS, Exit, end, guarded
 from worker.settings import BadSettings
 from workflows.connection import BadProfile, load_profile
 
@@ -87,7 +87,7 @@ def _exits() -> str:
 
 if __name__ == "__main__":
     try:
-        end(main())
+        end(guarded(main))
     except SystemExit as wanted:
         end(wanted.code if isinstance(wanted.code, int) else Exit.BAD_SETTINGS)
     except KeyboardInterrupt:
