@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ from procedure.facts import ReplicationFact
 from procedure.subjects import ReplicationOn, SessionsOn
 
 REMEMBERED: Final = 256
-"""Own connections that are still known after they were closed: the server may list them a moment longer."""
+"""Own connections to a server that are still known after they were closed: the server may list them a moment longer."""
 CLEAR_TEXT: Final = b"mysql_clear_password"
 PROCESS_LIST: Final = "SHOW PROCESSLIST"
 """Not FULL, which would only bring statements in full length, and these are dropped."""
@@ -109,7 +109,8 @@ class Databases:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._own_ids: deque[int] = deque(maxlen=REMEMBERED)
+        # Each server counts its connections for itself: an own number there may be another's session here.
+        self._own_ids: defaultdict[tuple[str, int], deque[int]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
 
     async def sessions(self, subject: SessionsOn) -> Observed:
         """Who is connected, without what is no session.
@@ -121,7 +122,7 @@ class Databases:
             version = read_version(asking.machine, await asking.value("SELECT VERSION()"))
             complete = await self._sees_all(asking, version)
             rows = await asking.rows(PROCESS_LIST)
-        fact = read_sessions(subject.machine, rows, ignored=self._ignored(), complete=complete)
+        fact = read_sessions(subject.machine, rows, ignored=self._ignored(subject.machine), complete=complete)
         return fact, f"mysql {subject.machine}: {PROCESS_LIST}"
 
     async def _sees_all(self, asking: _Asking, version: Version) -> bool:
@@ -131,13 +132,14 @@ class Databases:
         statement = role_grants(version, await asking.value("SELECT CURRENT_ROLE()"))
         return bool(statement) and has_process(read_grants(asking.machine, await asking.rows(statement)))
 
-    def _ignored(self) -> Ignored:
+    def _ignored(self, machine: str) -> Ignored:
         rules = self._inventory.sessions
+        server = (self._inventory.machine(machine).address, self._inventory.database.port)
         return Ignored(
             users=frozenset(rules.ignore_users),
             addresses=frozenset(rules.ignore_addresses),
             own_user=self._inventory.database.user,
-            own_ids=frozenset(self._own_ids),
+            own_ids=frozenset(self._own_ids[server]),
         )
 
     async def replication(self, subject: ReplicationOn) -> Observed:
@@ -213,7 +215,7 @@ class Databases:
         context: ssl.SSLContext | None = tls_context(name, database.tls) if database.tls else None
         password = _sendable(name, database.password)
         connection = _Connection(
-            own_ids=self._own_ids,
+            own_ids=self._own_ids[address, port],
             server_name=database.tls.server_name if database.tls else None,
             host=address,
             port=port,

@@ -147,6 +147,27 @@ async def test_its_own_connections_are_no_sessions_even_at_the_same_time() -> No
     assert {fact.count for fact, _ in facts if isinstance(fact, SessionsFact)} == {0}
 
 
+async def test_its_own_number_at_one_server_is_somebody_elses_session_at_another() -> None:
+    async with serving(World()) as first:
+        port, other = first.endpoint.port, "127.77.21.202"
+        here = cluster(port)
+        user = here.database.user
+        machines = tuple(m.model_copy(update={"address": other}) if m.name == "acd-dbm2" else m for m in here.machines)
+        stranger = Process(10, user, "10.0.0.7:5000", "Sleep")
+        second = DatabaseServer(Endpoint(other, port), World(threads=[stranger]), first_thread_id=50)
+        await second.start()
+        databases = Databases(here.model_copy(update={"machines": machines}))
+
+        own, _ = await databases.sessions(SessionsOn(machine=MASTER))
+        fact, _ = await databases.sessions(SessionsOn(machine="acd-dbm2"))
+        await second.stop()
+
+    assert isinstance(own, SessionsFact)
+    assert isinstance(fact, SessionsFact)
+    assert own.count == 0
+    assert [session.id for session in fact.sessions] == [10]
+
+
 async def test_connections_are_closed_in_order() -> None:
     async with serving(World()) as server:
         databases = Databases(cluster(server.endpoint.port))
