@@ -43,19 +43,22 @@ async def test_no_secret_is_found_anywhere(temporal: WorkflowEnvironment) -> Non
         await run.until_gate("before_start")
         outputs.append(await run.type("health", *inventory))
         # All that is open is dropped, and what is opened anew is refused: Windows, SSH, database, hypervisor.
-        early = [run.lab.fault("acd-dbm1", "wrong_password"), run.lab.fault("vm-host-1", "host_key_changed")]
+        early = {
+            "1-back-up-acd-dbm1": run.lab.fault("acd-dbm1", "wrong_password"),
+            "1-snapshot-": run.lab.fault("vm-host-1", "host_key_changed"),
+        }
         for machine in ("acd-tel1", "acd-jb2"):
             run.lab.fault(machine, "wrong_password")
         run.lab.fault("acd-jb3", "host_key_changed")
         outputs.append(await run.type("approve", *inventory, "--yes", "--by", "anna"))
-        for step in ("1-back-up-acd-dbm1", "1-snapshot-acd-lb1"):
-            wait = await run.until_problem(step)
-            assert "rejected" in wait.text
-            outputs.append(await run.type("status", *inventory))
-        run.lab.clear_faults(*early)
-        await _retry_all(run)
-        for step in ("3-stop-8-server-acd-tel1", "3-stop-wildfly-acd-jb2", "3-stop-wildfly-acd-jb3"):
+        for step, fault in early.items():
             assert "rejected" in (await run.until_problem(step)).text
+            outputs.append(await run.type("status", *inventory))
+            run.lab.clear_faults(fault)
+            await _retry_all(run)
+        # Whichever of stage 3 meets the others first.
+        assert "rejected" in (await run.until_problem("3-")).text
+        outputs.append(await run.type("status", *inventory))
         run.lab.clear_faults()
         await _retry_all(run)
         run.approve_all()
