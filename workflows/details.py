@@ -28,7 +28,7 @@ def render(status: Status) -> str:
     text = _head(status)
     if status.waits:
         text = f"{text}\n\n{_waits(status, _room(text))}"
-    for part in filter(None, (_running(status), _stages(status), _heard(status), _notes(status))):
+    for part in filter(None, (_heard(status), _running(status), _stages(status), _notes(status))):
         if len(part.encode()) > _room(text):
             return text + _MORE
         text = f"{text}\n\n{part}"
