@@ -31,6 +31,13 @@ _PLACE = re.compile(r"line \d+, column \d+")
 _QUOTED = re.compile(r"""\"[^\"]*\"?|`[^`]*`?""")
 _REFUSALS = ("PermissionDenied", "Unauthenticated", "InvalidArgument", "Unimplemented")
 """Answers of a server that is there; trying again changes nothing."""
+_NO_TLS = re.compile(
+    r"(?:InvalidCertificate|InvalidContentType|PrivateKeyParseError|CertificateParseError"
+    r"|AlertReceived\((?!InternalError|UserCanceled|CloseNotify))[\w(]*"
+)
+"""What rustls and tonic, the SDK's libraries, say of a TLS that never comes about: a certificate, a name, an authority
+is not accepted, no TLS is spoken there, a key is none. A mistake in settings, on either side. A server may send the
+alerts that are left out while it stops."""
 
 
 class ConnectionTrouble(Exception):
@@ -106,9 +113,7 @@ async def connect(profile: Profile, who: str, *, runtime: Runtime | None = None,
     except TimeoutError:
         raise ServerAway(f"{profile.text}: no answer within {within.total_seconds():.0f} s") from None
     except (RuntimeError, ValueError) as error:
-        reason = _innermost(str(error))
-        kind = ServerRefuses if any(refusal in str(error) for refusal in _REFUSALS) else ServerAway
-        raise kind(f"{profile.text}: {reason}") from error
+        raise _judged(profile, str(error)) from error
 
 
 async def _connect(profile: Profile, who: str, runtime: Runtime | None) -> Client:
@@ -123,6 +128,17 @@ async def _connect(profile: Profile, who: str, runtime: Runtime | None) -> Clien
         runtime=runtime,
         data_converter=DATA_CONVERTER,
     )
+
+
+def _judged(profile: Profile, said: str) -> ServerAway | ServerRefuses:
+    tls = _NO_TLS.search(said)
+    if tls:
+        return ServerRefuses(
+            f"{profile.text}: no TLS between us ({tls.group().replace('(', ': ')}); compare TEMPORAL_TLS and the "
+            "certificates of the profile with what the server uses"
+        )
+    kind = ServerRefuses if any(refusal in said for refusal in _REFUSALS) else ServerAway
+    return kind(f"{profile.text}: {_innermost(said)}")
 
 
 def _innermost(text: str) -> str:

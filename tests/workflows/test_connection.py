@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from workflows.connection import BadProfile, load_profile
+from workflows.connection import BadProfile, ServerAway, ServerRefuses, connect, load_profile
 
-SECRET = "b7Kq-TOPSECRET-92x"  # noqa: S105 - made up
+SECRET = "b7Kq-TOPSECRET-92x"
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,52 @@ def test_a_profile_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TEMPORAL_PROFILE", "production")
     with pytest.raises(BadProfile, match="production"):
         load_profile()
+
+
+@asynccontextmanager
+async def _answering(answer: bytes) -> AsyncIterator[str]:
+    """A server that says this to whoever speaks to it, and hangs up."""
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(answered, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        yield f"{host}:{port}"
+
+
+ALERT = bytes([21, 3, 3, 0, 2, 2])
+"""A TLS record that is a fatal alert (RFC 8446, section 6); its number follows."""
+UNKNOWN_AUTHORITY = bytes([48])
+INTERNAL_ERROR = bytes([80])
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", ALERT + UNKNOWN_AUTHORITY])
+async def test_a_tls_that_never_comes_about_is_a_refusal(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _answering(answer) as address:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+        monkeypatch.setenv("TEMPORAL_TLS", "true")
+        with pytest.raises(ServerRefuses, match="no TLS between us"):
+            await connect(load_profile(), "test")
+
+
+@pytest.mark.parametrize("answer", [b"", ALERT + INTERNAL_ERROR])
+async def test_a_server_that_breaks_off_is_away(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _answering(answer) as address:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+        monkeypatch.setenv("TEMPORAL_TLS", "true")
+        with pytest.raises(ServerAway):
+            await connect(load_profile(), "test")
+
+
+async def test_a_client_key_that_is_none_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cert").write_text("no certificate")
+    (tmp_path / "key").write_text("no key")
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", str(tmp_path / "cert"))
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_KEY_PATH", str(tmp_path / "key"))
+    async with _answering(b"") as address:
+        monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+        with pytest.raises(ServerRefuses, match="PrivateKeyParseError"):
+            await connect(load_profile(), "test")
