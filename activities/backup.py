@@ -55,11 +55,12 @@ class Backups:
         Raises:
             SystemTrouble: it can't be told.
         """
-        source = f"ssh {subject.machine}: stat, tail, sha256sum of {subject.path}"
+        looks = "stat, tail, sha256sum" if subject.whole else "stat"
+        source = f"ssh {subject.machine}: {looks} of {subject.path}"
         file = await self._file(subject.machine, subject.path)
         if file is None:
             return await self._unfinished(subject), source
-        if not await self._is_complete(file):
+        if not subject.whole or not await self._is_complete(file):
             return BackupFact(exists=True, bytes=file.size), source
         return BackupFact(exists=True, complete=True, bytes=file.size, sha256=await self._digest(file)), source
 

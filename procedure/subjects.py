@@ -97,11 +97,13 @@ class BackupAt(_OnMachine):
 
     kind: Literal["backup"] = "backup"
     path: str
+    whole: bool = True
+    """Whether it is whole, and its sum, matter too: reading a large dump takes minutes."""
 
     @property
     def key(self) -> str:
         """Unique among all subjects."""
-        return f"backup:{self.machine}:{self.path}"
+        return f"backup:{self.machine}:{self.path}{'' if self.whole else ':presence'}"
 
 
 class Silences(Value):

@@ -226,7 +226,7 @@ class Executor:
             result_type=StepReport,
             activity_id=name,
             summary=command.title,
-            start_to_close_timeout=command.deadline(self.situation.inventory) + MARGIN,
+            start_to_close_timeout=command.at_most(self.situation.inventory) + MARGIN,
             heartbeat_timeout=HEARTBEAT,
             retry_policy=self._retry_policy,
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

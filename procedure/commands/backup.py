@@ -95,6 +95,10 @@ class TakeBackup(Command):
         """The inventory's time for a backup."""
         return inventory.timings.backup
 
+    def at_most(self, inventory: Inventory) -> timedelta:
+        """Waiting for an earlier dump, dumping and summing up may each take as long as a backup; then it is awaited."""
+        return 3 * (inventory.timings.backup + inventory.timings.command) + self.deadline(inventory)
+
     def expected(self, inventory: Inventory) -> timedelta:
         """As the inventory says."""
         return inventory.backup.expected
@@ -117,17 +121,20 @@ class RemoveBackup(Command):
         """One line for a person."""
         return f"Delete the database backup {self.path} on {self.machine}"
 
+    @property
+    def _subject(self) -> BackupAt:
+        return BackupAt(machine=self.machine, path=self.path, whole=False)
+
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """The file."""
-        return (BackupAt(machine=self.machine, path=self.path),)
+        """Whether the file is there."""
+        return (self._subject,)
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It is gone."""
         condition = f"no backup is at {self.machine}:{self.path}"
-        subject = BackupAt(machine=self.machine, path=self.path)
-        fact = facts.fact(subject, BackupFact)
+        fact = facts.fact(self._subject, BackupFact)
         if fact is None:
-            return not_seen(condition, [subject], facts)
+            return not_seen(condition, [self._subject], facts)
         return failed(condition, "it is there", "Delete it by hand.") if fact.exists else passed(condition)
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:

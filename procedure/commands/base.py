@@ -65,6 +65,10 @@ class Command(Value):
     def deadline(self, inventory: Inventory) -> timedelta:
         """How long the wanted state may take to come."""
 
+    def at_most(self, inventory: Inventory) -> timedelta:
+        """How long all of it may take: looking, acting and waiting for the wanted state."""
+        return self.deadline(inventory)
+
     @abstractmethod
     def expected(self, inventory: Inventory) -> timedelta:
         """How long it usually takes."""

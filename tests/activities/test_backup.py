@@ -59,6 +59,13 @@ async def test_a_dump_that_does_not_say_so_is_not_whole(backups: Backups, ssh_se
     assert await _seen(backups) == BackupFact(exists=True, bytes=123456)
 
 
+async def test_what_will_be_deleted_is_not_read(backups: Backups, ssh_server: SshServer) -> None:
+    ssh_server.answer = answering({STAT: FILE})
+    fact, _ = await backups.backup(BackupAt(machine=MACHINE, path=PATH, whole=False))
+    assert fact == BackupFact(exists=True, bytes=123456)
+    assert [command.words[0] for command in ssh_server.commands] == ["stat"]
+
+
 async def test_a_dump_that_is_being_made(backups: Backups, ssh_server: SshServer) -> None:
     ssh_server.answer = answering({STAT: MISSING, STAT_PART: (0, "regular file:77:1790000000\n", "")})
     assert await _seen(backups) == BackupFact(exists=True, unfinished=True, bytes=77)

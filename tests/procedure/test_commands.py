@@ -514,6 +514,22 @@ def test_only_a_whole_backup_counts(
     assert (verdict.answer, verdict.settled) == (answer, settled)
 
 
+def test_a_backup_may_wait_dump_and_be_summed_up_in_its_time(situation: Situation) -> None:
+    sent = [i.timeout for i in BACKUP.instructions(situation, PAPER) if isinstance(i, RunOn)]
+    summing = situation.inventory.timings.backup
+    assert BACKUP.at_most(situation.inventory) >= sum((limit for limit in sent if limit), summing)
+
+
+def test_a_backup_that_is_deleted_is_not_read_first(situation: Situation) -> None:
+    removal = BACKUP.compensation()
+    assert removal is not None
+    (subject,) = removal.observes(situation)
+    assert isinstance(subject, BackupAt)
+    assert not subject.whole
+    gone = seen(PAPER, subject, BackupFact(exists=False))
+    assert removal.wanted(situation, gone).answer is Answer.PASS
+
+
 def test_a_dump_takes_its_place_only_when_it_is_whole(situation: Situation) -> None:
     wait, dump, move = texts(BACKUP, situation)
 
