@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -71,13 +71,15 @@ class Readiness:
     loop: Loop = field(default_factory=Loop)
 
     async def tell(self) -> dict[str, object]:
-        """Ready when the worker polls and the server answers."""
+        """Ready when the worker polls, the server answers and all secrets can be read."""
         running = self.worker is not None and self.worker.is_running and not self.worker.is_shutdown
         server = await self._server_answers()
+        unreadable = [rejected.seen for rejected in unreadable_secrets(self.inventory)]
         return {
-            "ready": running and server,
+            "ready": running and server and not unreadable,
             "worker_running": running,
             "server_answers": server,
+            "unreadable_secrets": unreadable,
             "server": self.profile.address,
             "cluster": self.inventory.cluster,
             "queue": names.task_queue(self.inventory.cluster),
@@ -101,13 +103,15 @@ async def work(settings: Settings, inventory: Inventory, profile: Profile) -> Ex
     """
     stop = _stop_on_signals()
     readiness = Readiness(inventory, profile)
+    # Before the server is looked for: whoever starts the worker looks at its log now.
+    for rejected in unreadable_secrets(inventory):
+        LOGGER.error("%s", rejected)
     try:
         runtime = make_runtime(settings)
         async with _health(settings, readiness):
             client = await connect_patiently(profile, _identity(settings), runtime, stop)
             if client is not None:
                 readiness.client = client
-                _look_for_secrets(inventory)
                 await _attributes(client)
                 await _work(settings, inventory, readiness, client, stop)
     except (ConnectionTrouble, CantServe, RuntimeError, RPCError) as trouble:
@@ -185,13 +189,13 @@ async def _run(worker: Worker, stop: asyncio.Event, inventory: Inventory, profil
     await running
 
 
-def _look_for_secrets(inventory: Inventory) -> None:
-    """Tell early what would be told by a step in the middle of the night. They are not kept."""
+def unreadable_secrets(inventory: Inventory) -> Iterator[Rejected]:
+    """What would otherwise be told by a step in the middle of the night. Secrets that can be read are not kept."""
     for reference in secret_references(inventory):
         try:
             resolve(reference, "this worker")
         except Rejected as rejected:
-            LOGGER.warning("%s", rejected)
+            yield rejected
 
 
 async def _attributes(client: Client) -> None:

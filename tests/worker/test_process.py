@@ -79,6 +79,8 @@ async def worker(inventory: Path, address: str, **settings: str) -> AsyncIterato
         "FAILOVER_HEALTH": f"127.0.0.1:{health}",
         "FAILOVER_METRICS": f"127.0.0.1:{metrics}",
         "FAILOVER_DATABASE_PASSWORD": "correct-horse",
+        "FAILOVER_WINDOWS_PASSWORD": "correct-horse",
+        "FAILOVER_HAPROXY_PASSWORD": "correct-horse",
         **settings,
     }
     process = await asyncio.create_subprocess_exec(
@@ -107,8 +109,13 @@ def cluster() -> str:
 
 @pytest.fixture
 def inventory(tmp_path: Path, cluster: str) -> Path:
+    """The reference with an SSH key that is there; whether it is one is not looked at."""
+    key = tmp_path / "id_ed25519"
+    key.write_text("a key")
+    key.chmod(0o600)
+    text = REFERENCE.read_text().replace("/etc/failover/ssh/id_ed25519", str(key))
     file = tmp_path / "cluster.yaml"
-    file.write_text(REFERENCE.read_text().replace("\ncluster: reference\n", f"\ncluster: {cluster}\n"))
+    file.write_text(text.replace("\ncluster: reference\n", f"\ncluster: {cluster}\n"))
     return file
 
 
@@ -134,12 +141,33 @@ async def test_it_works_tells_so_and_stops_when_asked(
             names.task_queue(cluster),
         )
         assert len(told["inventory_digest"]) == 16
+        assert told["unreadable_secrets"] == []
         assert "temporal_num_pollers" in (await get(process.metrics, "/metrics"))[1]
         process.process.send_signal(signal.SIGTERM)
         assert await process.ends() == Exit.STOPPED
     assert "The worker has stopped." in process.log
-    assert "the secret env:FAILOVER_HAPROXY_PASSWORD is not set" in process.log
     assert "correct-horse" not in process.log
+
+
+async def test_a_worker_without_a_secret_says_so_at_once_and_is_not_ready(
+    temporal: WorkflowEnvironment, inventory: Path
+) -> None:
+    key = inventory.with_name("id_ed25519")
+    key.chmod(0o644)
+    async with worker(inventory, address_of(temporal), FAILOVER_HAPROXY_PASSWORD="") as process:
+        await process.says("Working for cluster")
+        assert "the secret env:FAILOVER_HAPROXY_PASSWORD is empty" in process.log
+        status, body = await get(process.health, "/readyz")
+        told = json.loads(body)
+        assert (status, told["ready"], told["server_answers"]) == (503, False, True)
+        open_to_others = f"the secret file:{key} is open to others (mode 0644)"
+        assert sorted(told["unreadable_secrets"]) == [
+            "the secret env:FAILOVER_HAPROXY_PASSWORD is empty",
+            open_to_others,
+        ]
+        assert "correct-horse" not in body + process.log
+        key.chmod(0o600)
+        assert open_to_others not in (await get(process.health, "/readyz"))[1]
 
 
 async def test_it_waits_for_a_server_and_creates_the_search_attributes(inventory: Path) -> None:
