@@ -34,6 +34,8 @@ SHORT = {
 ATTEMPTS = 3
 _BEGINS = 3
 """Nothing is wrong with the cluster yet: a health check that fails now does so because this machine is overloaded."""
+_LOOK_SECONDS = 5.0
+"""Simulated ones."""
 SPEED = 60.0
 """Simulated seconds in a real one: what goes well takes hardly any time, so that a deadline means a fault."""
 
@@ -79,6 +81,12 @@ class FaultyRun:
         """Clear faults, and wait until the machines are as they should be again."""
         self.run.lab.clear_faults(*faults)
         await self.run.lab.settled()
+
+    async def caught_up(self, replica: str) -> None:
+        """Wait until a replica lags behind nobody. No event tells: what a replica lacks follows from the time alone."""
+        replication = self.run.lab.world.replication
+        while any(replication.lag(channel) for channel in replication.channels_of(replica)):
+            await self.run.lab.world.sleep(_LOOK_SECONDS)
 
     async def problems(self, *steps: str) -> dict[str, Wait]:
         """Wait until exactly these steps wait with a problem and nothing else runs; check what is held back.
@@ -131,16 +139,17 @@ class FaultyRun:
         await self.run.until_gate(gate)
         await self.run.until(lambda status: not any(step.state == "running" for step in status.steps))
 
-    async def ended(self, *excused: str) -> Ended:
+    async def ended(self, *excused: str, by_hand: str = "-") -> Ended:
         """Wait for the end; what is left.
 
         Args:
             excused: what auditors may say, in their words: a run that was aborted leaves things undone.
+            by_hand: how operations begin that a person repeated; a dump that was cut short is moved as any other.
         """
         found = await ended(self.run, self.timeline)
         assert {violation.what for violation in found.violations} == set(excused)
         assert found.unknown_commands == (), found.unknown_commands
-        twice = {what: n for what, n in found.done_twice.items() if not what[1].startswith("mv /srv/backup")}
+        twice = {what: n for what, n in found.done_twice.items() if not what[1].startswith(("mv /srv/backup", by_hand))}
         assert twice == {}, twice
         return found
 
