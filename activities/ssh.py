@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -70,6 +71,20 @@ class _Line:
     opening: asyncio.Task[asyncssh.SSHClientConnection] | None = None
     channels: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHANNELS))
     connection: asyncssh.SSHClientConnection | None = None
+    users: Counter[asyncssh.SSHClientConnection] = field(default_factory=Counter)
+
+    def retire(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Take no further command to it; those that it carries go on."""
+        if self.connection is connection:
+            self.connection = None
+
+    def leave(self, connection: asyncssh.SSHClientConnection) -> None:
+        """A command is over; the last one closes a connection that was retired."""
+        self.users[connection] -= 1
+        if self.users[connection] == 0:
+            del self.users[connection]
+            if connection is not self.connection:
+                connection.close()
 
 
 class Ssh:
@@ -116,7 +131,10 @@ class Ssh:
         place = ExitStack()
         place.callback(line.channels.release)
         with place:
-            completed = await self._carried_out(machine, await self._connected(line), request, place)
+            connection = await self._connected(line)
+            line.users[connection] += 1
+            place.callback(line.leave, connection)
+            completed = await self._carried_out(line, connection, request, place)
         if sudo and (refusal := sudo_refusal(completed.exit_status, completed.stderr)):
             raise Rejected(
                 machine,
@@ -160,11 +178,12 @@ class Ssh:
         for line in self._lines.values():
             if line.opening:
                 line.opening.cancel()
-            if line.connection:
-                line.connection.close()
+        connections = {c for line in self._lines.values() for c in (line.connection, *line.users) if c}
+        for connection in connections:
+            connection.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE.total_seconds()):
-                await asyncio.gather(*(c.wait_closed() for line in self._lines.values() if (c := line.connection)))
+                await asyncio.gather(*(connection.wait_closed() for connection in connections))
         self._lines.clear()
 
     def _line(self, machine: str) -> _Line:
@@ -230,9 +249,9 @@ class Ssh:
         return connection
 
     async def _carried_out(
-        self, machine: str, connection: asyncssh.SSHClientConnection, request: _Request, place: ExitStack
+        self, line: _Line, connection: asyncssh.SSHClientConnection, request: _Request, place: ExitStack
     ) -> Completed:
-        command, seconds = request.command, request.limit.total_seconds()
+        machine, command, seconds = line.target.name, request.command, request.limit.total_seconds()
         try:
             async with asyncio.timeout(seconds), self._started(connection, request, place) as process:
                 out, err = await asyncio.gather(
@@ -243,6 +262,8 @@ class Ssh:
             if request.detached and connection.is_closed():
                 return Completed(machine, command, None, "", "")
             if isinstance(error, TimeoutError) and not isinstance(error, asyncssh.Error):
+                # It may be half open: nothing arrives any more, and nobody has said that it ended.
+                line.retire(connection)
                 raise _no_answer(machine, command, f"no answer within {seconds:g} s") from error
             raise translated(machine, f"`{command}`", error) from error
         status = process.exit_status

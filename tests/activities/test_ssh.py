@@ -344,6 +344,34 @@ async def test_a_hanging_command_is_unknown_and_ended(ssh: Ssh, ssh_server: SshS
     assert command.signals == ["TERM"]
 
 
+async def test_after_a_time_out_a_new_connection_is_opened_and_the_old_one_serves_who_is_on_it(
+    ssh: Ssh, ssh_server: SshServer
+) -> None:
+    over = asyncio.Event()
+
+    async def answer(command: Command) -> None:
+        if command.words[0] == "mysqldump":
+            await over.wait()
+            command.exits(0)
+        elif command.words[0] == "true":
+            command.exits(0)
+        else:
+            await _dies_on_term(command)
+
+    ssh_server.answer = answer
+    dump = asyncio.create_task(ssh.run(MACHINE, ["mysqldump"]))
+    await ssh_server.got(1)
+    old = ssh._lines[MACHINE].connection
+    assert old
+    with pytest.raises(Transient):
+        await ssh.run(MACHINE, ["systemctl"], timeout=QUICK)
+    assert (await ssh.run(MACHINE, ["true"])).ok
+    assert len(ssh_server.connections) == 2
+    over.set()
+    assert (await dump).ok
+    await asyncio.wait_for(old.wait_closed(), 5)
+
+
 async def test_cancelling_ends_the_remote_command(ssh: Ssh, ssh_server: SshServer) -> None:
     ssh_server.answer = _dies_on_term
     running = asyncio.create_task(ssh.run(MACHINE, ["mysqldump"]))
