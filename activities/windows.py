@@ -21,6 +21,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -194,7 +195,8 @@ class Windows:
         except BaseException:
             places[0].release()
             raise
-        working = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # With the context: what a library logs in there is about this step.
+        working = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
 
         def ended(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
             for place in places:

@@ -28,7 +28,7 @@ _about: contextvars.ContextVar[Mapping[str, object] | None] = contextvars.Contex
 
 @contextmanager
 def about(**fields: object) -> Iterator[None]:
-    """Whatever is logged inside is about these, in threads too that `asyncio.to_thread` starts."""
+    """Whatever is logged inside is about these, in threads too that are given a copy of the context."""
     token = _about.set({**(_about.get() or {}), **fields})
     try:
         yield

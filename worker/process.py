@@ -159,8 +159,9 @@ def make_worker(settings: Settings, inventory: Inventory, client: Client, hands:
 async def _work(
     settings: Settings, inventory: Inventory, readiness: Readiness, client: Client, stop: asyncio.Event
 ) -> None:
-    # pywinrm blocks, so it works in threads: one for each step that may run at the same time.
-    threads = ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="system")
+    # Names are looked up in these threads, and a lookup blocks: where the name server goes down with a machine, the few
+    # that Python would take on a small host are all held by it.
+    threads = ThreadPoolExecutor(settings.max_concurrent_activities, thread_name_prefix="names")
     asyncio.get_running_loop().set_default_executor(threads)
     hands = all_hands(inventory)
     try:

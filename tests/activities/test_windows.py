@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
@@ -62,6 +64,27 @@ async def windows(site: WindowsSite, server: WinRmServer) -> AsyncIterator[Windo
 
 async def _act(windows: Windows, instruction: object) -> str:
     return await windows.actors()[type(instruction)](instruction)
+
+
+async def test_what_a_library_logs_in_a_thread_is_about_the_step(
+    windows: Windows, caplog: pytest.LogCaptureFixture
+) -> None:
+    step: ContextVar[str] = ContextVar("step", default="none")
+    seen: set[str] = set()
+
+    def note(_: logging.LogRecord) -> bool:
+        seen.add(step.get())
+        return True
+
+    caplog.handler.addFilter(note)
+    step.set("stop robot5")
+    try:
+        with caplog.at_level(logging.DEBUG, "urllib3.connectionpool"):
+            await _act(windows, STOP)
+    finally:
+        caplog.handler.removeFilter(note)
+    assert "urllib3.connectionpool" in {record.name for record in caplog.records}
+    assert seen == {"stop robot5"}
 
 
 # --- ways in ----------------------------------------------------------------------------------------------------------
