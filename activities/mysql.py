@@ -7,6 +7,7 @@ connection would be one more row in the process list that has to become empty.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Sequence
@@ -37,7 +38,7 @@ from activities.mysql_answers import (
 from activities.mysql_trouble import CAUGHT, PRIVILEGE, translated
 from activities.secrets import resolve
 from activities.web import tls_context
-from inventory.models import Inventory
+from inventory.models import Inventory, Tls
 from procedure.facts import ReplicationFact
 from procedure.subjects import ReplicationOn, SessionsOn
 
@@ -111,6 +112,7 @@ class Databases:
         self._inventory = inventory
         # Each server counts its connections for itself: an own number there may be another's session here.
         self._own_ids: defaultdict[tuple[str, int], deque[int]] = defaultdict(lambda: deque(maxlen=REMEMBERED))
+        self._trusted: tuple[object, ssl.SSLContext] | None = None
 
     async def sessions(self, subject: SessionsOn) -> Observed:
         """Who is connected, without what is no session.
@@ -166,7 +168,7 @@ class Databases:
         """
         _sendable(address, self._inventory.database.password)
         if self._inventory.database.tls:
-            tls_context(address, self._inventory.database.tls)
+            self._trust(address, self._inventory.database.tls)
         try:
             async with self._connected(address, address, port) as asking:
                 return "" if await asking.rows(statement) else "no row"
@@ -210,9 +212,16 @@ class Databases:
         finally:
             connection.close()
 
+    def _trust(self, name: str, tls: Tls) -> ssl.SSLContext:
+        """Reading the system's authorities takes a tenth of a second, in which nothing else runs: once is enough."""
+        version = _version_of(tls.ca or ssl.get_default_verify_paths().cafile)
+        if self._trusted is None or version is None or self._trusted[0] != version:
+            self._trusted = version, tls_context(name, tls)
+        return self._trusted[1]
+
     async def _open(self, name: str, address: str, port: int) -> _Connection:
         database, patience = self._inventory.database, self._inventory.timings.connect.total_seconds()
-        context: ssl.SSLContext | None = tls_context(name, database.tls) if database.tls else None
+        context: ssl.SSLContext | None = self._trust(name, database.tls) if database.tls else None
         password = _sendable(name, database.password)
         connection = _Connection(
             own_ids=self._own_ids[address, port],
@@ -239,6 +248,15 @@ class Databases:
             connection.close()
             raise
         return connection
+
+
+def _version_of(file: str | None) -> object:
+    """What changes when a file of authorities does; None: there is no telling."""
+    try:
+        found = os.stat(file) if file else None
+    except OSError:
+        return None
+    return (file, found.st_ino, found.st_size, found.st_mtime_ns) if found else None
 
 
 def _sendable(name: str, reference: str) -> str:

@@ -356,6 +356,21 @@ async def test_tls_is_verified(tmp_path: Path, tmp_path_factory: pytest.TempPath
         await serving
 
 
+def test_authorities_are_read_once_and_again_when_they_change(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path)
+    inventory = cluster(3306, tls={"ca": str(authority.ca_file)})
+    databases, tls = Databases(inventory), inventory.database.tls
+    assert tls
+
+    first = databases._trust(MASTER, tls)
+    assert databases._trust(MASTER, tls) is first
+    authority.ca_file.write_text(authority.ca_file.read_text() * 2)
+    assert databases._trust(MASTER, tls) is not first
+    authority.ca_file.unlink()
+    with pytest.raises(Rejected):
+        databases._trust(MASTER, tls)
+
+
 async def test_tls_that_is_wanted_is_never_left_out(tmp_path: Path) -> None:
     tls = {"ca": str(CertificateAuthority(tmp_path).ca_file)}
     async with serving(World()) as server:
