@@ -30,5 +30,7 @@ class ExitCode(IntEnum):
     """The run came to its end, but at least one step was skipped."""
     FAILED = 10
     """The run failed, or ended in another way than by completing."""
+    UNFINISHED = 11
+    """The health check came to no end: nothing is known about the cluster."""
     INTERRUPTED = 130
     """Interrupted at the keyboard (128 + SIGINT); a run that was started goes on."""

@@ -33,9 +33,10 @@ def parser() -> argparse.ArgumentParser:
     made = options.parser(
         "health",
         "Look at the whole cluster and judge it as a failover would. Nothing is changed. "
-        "Exit code 10: something is not as it should be, or can't be told.",
+        "Exit code 10: something is not as it should be, or can't be told; 11: the check itself came to no end.",
         ExitCode.NO_WORKER,
         ExitCode.FAILED,
+        ExitCode.UNFINISHED,
     )
     options.add_inventory(made, required=True)
     made.add_argument(
@@ -74,7 +75,7 @@ async def _checked(client: Client, request: HealthRequest) -> HealthReport:
             static_summary=f"Health check of {cluster}",
         )
     except WorkflowFailureError as error:
-        raise Stopped(ExitCode.FAILED, f"The health check came to no end: {reason_of(error)}") from error
+        raise Stopped(ExitCode.UNFINISHED, f"The health check came to no end: {reason_of(error)}") from error
     return report
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from procedure.commands.software import StopComponent
@@ -169,6 +170,8 @@ def _proof() -> StepReport:
 class StandInHealthCheck:
     @workflow.run
     async def run(self, request: HealthRequest) -> HealthReport:
+        if request.inventory.cluster.endswith("-broken"):
+            raise ApplicationError("the check broke off", non_retryable=True)
         at = workflow.now()
         good = request.vacate != "vm-host-2"
         sick = failed("DRBD is connected", "it is StandAlone", "stop: this may be a split brain")

@@ -10,9 +10,11 @@ import socket
 from dataclasses import replace
 
 from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
 
 from starters.exit_codes import ExitCode
 from tests.starters.conftest import ROOT, Shell
+from tests.starters.stand_in import WORKFLOWS
 from workflows import names
 from workflows.status import RunReport, Status
 
@@ -178,6 +180,17 @@ async def test_health(worked: Shell) -> None:
     assert "fail           DRBD is connected – it is StandAlone" in bad.out
     as_json = await worked.run("health", "--inventory", str(worked.inventory), "--json")
     assert json.loads(as_json.out)["healthy"] is True
+
+
+async def test_a_health_check_that_came_to_no_end_says_nothing_about_the_cluster(
+    shell: Shell, temporal: WorkflowEnvironment
+) -> None:
+    broken = f"{shell.cluster}-broken"
+    shell.inventory.write_text(shell.inventory.read_text().replace(shell.cluster, broken))
+    async with Worker(temporal.client, task_queue=names.task_queue(broken), workflows=WORKFLOWS):
+        ended = await shell.run("health", "--inventory", str(shell.inventory))
+    assert ended.code == ExitCode.UNFINISHED, ended.err
+    assert "came to no end: the check broke off" in ended.err
 
 
 async def test_a_reader_who_has_seen_enough_does_not_stop_what_is_done(worked: Shell) -> None:
