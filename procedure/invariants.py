@@ -185,7 +185,8 @@ def in_maintenance(situation: Situation, machine: str, balancer: str, facts: Fac
         return not_applicable(condition, f"HAProxy does not run on {balancer}", invariant=3)
     wrong = not_in_state(fact, servers, "maint")
     if wrong:
-        return failed(condition, ", ".join(wrong), f"Set {machine} to MAINT on {balancer} first.", invariant=3)
+        step = f"Set {machine} to MAINT on {balancer} first (a HAProxy that was reloaded or restarted forgets MAINT)."
+        return failed(condition, ", ".join(wrong), step, invariant=3)
     return passed(condition, ", ".join(f"{backend}/{server} MAINT" for backend, server in servers), invariant=3)
 
 
