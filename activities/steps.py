@@ -141,9 +141,10 @@ def _continued(order: OutageOrder) -> OutageLog:
     if info.attempt == 1 and not told:
         return begin(order.interval)
     try:
-        return OutageLog.model_validate(told[0]).resumed(at)
-    except (IndexError, ValidationError):
-        return begin(order.interval).resumed(at)
+        log = OutageLog.model_validate(told[0]) if told and told[0] else begin(order.interval)
+    except ValidationError:
+        log = begin(order.interval)
+    return log.resumed(at)
 
 
 async def _until_cancelled(watcher: OutageWatcher) -> Outage:

@@ -65,4 +65,5 @@ class OutageOrder(_Order):
     interval: timedelta = Timings().probe
     """Between two measurements."""
     so_far: dict[str, JsonValue] | None = None
-    """What a worker had measured that died, as its last heartbeat told; the activity's own, to be handed back."""
+    """What a worker had measured that died, as its last heartbeat told; the activity's own, to be handed back. Empty:
+    there was one, and what it had measured is lost."""

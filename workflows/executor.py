@@ -434,7 +434,9 @@ class Executor:
     async def _measure_the_end(self, lost: ActivityError) -> None:
         """A worker that died before it heard that it should end is not replaced by the server: ask another one."""
         told = lost.cause.last_heartbeat_details if isinstance(lost.cause, TimeoutExpired) else ()
-        watch = self._start_watch("watch-the-outage.2", so_far=told[0] if told else None)
+        watch = self._start_watch("watch-the-outage.2", so_far=told[0] if told else {})
+        if not told:
+            self.notes.append("the outage was measured, and the measurements are lost with the worker that took them")
         await workflow.sleep(LAST_MEASUREMENTS)
         watch.cancel()
         try:

@@ -158,6 +158,18 @@ async def test_a_measurement_handed_over_by_the_run_is_continued() -> None:
     assert "nobody measured, the worker was away" in outage.gaps[0]
 
 
+async def test_a_measurement_that_is_lost_is_no_outage_of_nothing() -> None:
+    measured = asyncio.Event()
+    env = environment(measured.set)
+    lost = order().model_copy(update={"so_far": {}})
+    watching = asyncio.create_task(env.run(activities(Portal())[1], lost))
+    await measured.wait()
+    env.cancel()
+    outage = await watching
+    assert "measurements of an earlier attempt are lost" in outage.gaps[0]
+    assert outage.interval == OFTEN
+
+
 async def test_without_a_probe_it_says_so() -> None:
     def change(raw: dict[str, Any]) -> None:
         raw["probes"] = []
