@@ -239,7 +239,8 @@ class WholeRun:
             return f"the run never answered\n{tail}"
         waits = "\n".join(f"  {wait.kind} {wait.step}: {wait.text}" for wait in status.waits)
         running = ", ".join(step.id for step in status.steps if step.state == "running")
-        return f"{status.phase} {status.outcome_reason}, running {running}, waits\n{waits}\n{tail}"
+        ill = "\n".join(f"  {verdict.text}" for verdict in status.health if not verdict.allows)
+        return f"{status.phase} {status.outcome_reason}, running {running}, waits\n{waits}\nnot well\n{ill}\n{tail}"
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -372,7 +373,7 @@ class WholeRun:
             async for event in self.handle.fetch_history_events(wait_new_event=True):
                 if event.event_type == kind and which(event):
                     return event
-        raise AssertionError(f"the run ended without {EventType.Name(kind)}")
+        raise AssertionError(f"the run ended without {EventType.Name(kind)}: {self._words(await self.status())}")
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
