@@ -16,6 +16,7 @@ from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
 
 _KEYS = "check the authorized keys there and the key named in the connection"
 _NETWORK = "check that the machine is on and that its address and port are right"
+_SILENT = "look at its console: it may hang, be off or be cut off; then check that its address and port are right"
 _CRYPTO = "compare the algorithms and host keys of the machine with those in known_hosts"
 
 KINDS: dict[type[Exception], tuple[type[SystemTrouble], str]] = {
@@ -51,7 +52,7 @@ KINDS: dict[type[Exception], tuple[type[SystemTrouble], str]] = {
     ASN1Error: (NotUnderstood, ""),
     PacketDecodeError: (NotUnderstood, ""),
     asyncssh.Error: (NotUnderstood, ""),
-    TimeoutError: (Transient, _NETWORK),
+    TimeoutError: (Transient, _SILENT),
     OSError: (Transient, _NETWORK),
 }
 CAUGHT = tuple(KINDS)
