@@ -29,7 +29,7 @@ check: $(READY) ## Lint, format, types, import arrows
 	$(BIN)/lint-imports
 
 test: check ## Everything that CI runs
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/pytest -n $(JOBS)
 
 format: $(READY) ## Format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .

@@ -283,7 +283,11 @@ async def test_a_key_open_to_others_is_refused(ssh: Ssh, tmp_path: Path) -> None
         await ssh.run(MACHINE, ["true"])
 
 
-@pytest.mark.parametrize("content", [b"no key", asyncssh.generate_private_key("ssh-ed25519").export_public_key()])
+@pytest.mark.parametrize(
+    "content",
+    [b"no key", asyncssh.generate_private_key("ssh-ed25519").export_public_key()],
+    ids=["no key at all", "a public key"],
+)
 async def test_a_key_that_is_none_is_refused_without_being_repeated(ssh: Ssh, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(Rejected, match="no private key that can be used") as refused:
