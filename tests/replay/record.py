@@ -95,7 +95,9 @@ async def record(client: Client, name: str) -> None:
         await act(run)
         report = await run.result()
         history = await run.handle.fetch_history()
-    (HISTORIES / f"{name}.json").write_text(history.to_json() + "\n", encoding="utf-8")
+    # Stack traces name the folder of whoever records; replaying doesn't need it.
+    told = history.to_json().replace(f"{Path.cwd()}/", "")
+    (HISTORIES / f"{name}.json").write_text(told + "\n", encoding="utf-8")
     print(f"{name}: {len(history.events)} events, {report.outcome}")  # noqa: T201 - a script tells what it did
 
 
