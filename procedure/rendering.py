@@ -72,7 +72,7 @@ def _particulars(step: Step, situation: Situation) -> dict[str, object]:
 
 def _command(command: Command, situation: Situation) -> dict[str, object]:
     conditions = command.conditions(situation, _PAPER)
-    undo, force = command.compensation(), command.forced()
+    force = command.forced()
     subjects = () if command.mutates else command.observes(situation)
     return {
         "looks_at": tuple(subject.key for subject in subjects),
@@ -83,7 +83,7 @@ def _command(command: Command, situation: Situation) -> dict[str, object]:
             for v in conditions
             if v.answer is not Answer.NOT_APPLICABLE
         ),
-        "undo": undo.title if undo else "",
+        "undo": "; then ".join(undo.title for undo in command.compensation()),
         "by_force": force.title if force else "",
         "deadline_seconds": command.deadline(situation.inventory).total_seconds(),
     }

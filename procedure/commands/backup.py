@@ -87,9 +87,9 @@ class TakeBackup(Command):
             RunOn(machine=self.machine, argv=("mv", "--", part, self.path)),
         )
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Delete it."""
-        return RemoveBackup(machine=self.machine, path=self.path)
+        return (RemoveBackup(machine=self.machine, path=self.path),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a backup."""
@@ -217,9 +217,9 @@ class TakeSnapshot(Command):
         words = hypervisor_command(situation.inventory, self.machine, "snapshot", self.name)
         return (RunOn(machine=situation.inventory.machine(self.machine).host, argv=words),) if words else ()
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Delete it."""
-        return DeleteSnapshot(machine=self.machine, name=self.name)
+        return (DeleteSnapshot(machine=self.machine, name=self.name),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a shutdown: both write memory and disks."""

@@ -118,10 +118,10 @@ class SetMaintenance(Command):
         states = {s: who.state_of(fact, backend, s) if fact else None for s in servers}
         return tuple(s for s, state in states.items() if state is None or state.admin != self.state)
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """The other state."""
         other: Literal["maint", "ready"] = "ready" if self.state == "maint" else "maint"
-        return SetMaintenance(balancer=self.balancer, machines=self.machines, state=other)
+        return (SetMaintenance(balancer=self.balancer, machines=self.machines, state=other),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a command: HAProxy sets it at once."""

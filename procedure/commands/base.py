@@ -53,9 +53,9 @@ class Command(Value):
         """What exactly is sent. Without facts: what a plan shows."""
         return ()
 
-    def compensation(self) -> Command | None:
-        """What would undo it, if anything should."""
-        return None
+    def compensation(self) -> tuple[Command, ...]:
+        """What would undo it, in this order; nothing, if nothing should."""
+        return ()
 
     def forced(self) -> Command | None:
         """The same by force, only ever with the operator's word; None: there is no such way."""

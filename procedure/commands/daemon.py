@@ -44,9 +44,9 @@ class StopDaemon(Command):
         commands = situation.inventory.daemon.commands
         return (_sent(situation.inventory, self.machine, commands.stop),) if commands else ()
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Start it again."""
-        return StartDaemon(machine=self.machine)
+        return (StartDaemon(machine=self.machine),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a stop."""
@@ -93,9 +93,9 @@ class StartDaemon(Command):
         commands = situation.inventory.daemon.commands
         return (_sent(situation.inventory, self.machine, commands.start),) if commands else ()
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Stop it again."""
-        return StopDaemon(machine=self.machine)
+        return (StopDaemon(machine=self.machine),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a start."""

@@ -85,9 +85,9 @@ class SilenceMonitoring(Command):
         duration = self._duration(situation.inventory)
         return (CreateSilence(machines=self.machines, duration=duration, comment=self.comment),)
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Lift it."""
-        return LiftSilence(machines=self.machines)
+        return (LiftSilence(machines=self.machines),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a command."""

@@ -158,14 +158,12 @@ class MovePair(Command):
                 by_group.setdefault(group, resource)
         return tuple(by_group.values())
 
-    def compensation(self) -> Command | None:
-        """The leaver stands by again, and nothing binds the pair to either machine.
-
-        Moving the primary back is a move of its own, when DRBD is in sync.
-        """
+    def compensation(self) -> tuple[Command, ...]:
+        """The leaver stands by again, takes over when it is in sync, and nothing binds the pair to either machine."""
+        back = MovePair(pair=self.pair, to=self.leaver, leaver=self.to, method=self.method)
         if self.method == "move":
-            return ClearMove(pair=self.pair, machine=self.to)
-        return RejoinNode(pair=self.pair, machine=self.leaver)
+            return (ClearMove(pair=self.pair, machine=self.to), back, ClearMove(pair=self.pair, machine=self.leaver))
+        return (RejoinNode(pair=self.pair, machine=self.leaver), back, RejoinNode(pair=self.pair, machine=self.to))
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a move."""

@@ -56,9 +56,9 @@ class StopComponent(Command):
         """Stop the service."""
         return (_service_action(situation.inventory, self.machine, self.component, "stop"),)
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Start it again."""
-        return StartComponent(machine=self.machine, component=self.component)
+        return (StartComponent(machine=self.machine, component=self.component),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a stop."""
@@ -109,9 +109,9 @@ class StartComponent(Command):
         """Start the service."""
         return (_service_action(situation.inventory, self.machine, self.component, "start"),)
 
-    def compensation(self) -> Command | None:
+    def compensation(self) -> tuple[Command, ...]:
         """Stop it again."""
-        return StopComponent(machine=self.machine, component=self.component)
+        return (StopComponent(machine=self.machine, component=self.component),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a start."""

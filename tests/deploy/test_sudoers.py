@@ -79,7 +79,7 @@ def commands_of(plan: Plan) -> Iterator[Command]:
     planned = [step.action for step in (*plan.steps, *plan.on_abort)]
     for command in (*planned, *(upkeep.command for upkeep in plan.upkeep)):
         if isinstance(command, Command):
-            yield from (command, *filter(None, (command.compensation(), command.forced())))
+            yield from (command, *command.compensation(), *filter(None, (command.forced(),)))
 
 
 def sent_by(command: Command, situation: Situation) -> Iterator[Sent]:

@@ -521,8 +521,7 @@ def test_a_backup_may_wait_dump_and_be_summed_up_in_its_time(situation: Situatio
 
 
 def test_a_backup_that_is_deleted_is_not_read_first(situation: Situation) -> None:
-    removal = BACKUP.compensation()
-    assert removal is not None
+    (removal,) = BACKUP.compensation()
     (subject,) = removal.observes(situation)
     assert isinstance(subject, BackupAt)
     assert not subject.whole
@@ -553,8 +552,8 @@ def test_a_silence_is_renewed_when_half_of_it_is_over(left: timedelta, answer: A
 
 
 def test_what_a_move_leaves_is_cleared_and_a_standby_is_ended(inventory: Inventory, facts: Facts) -> None:
-    moved = MovePair(pair="storage", to="acd-store2", leaver="acd-store1", method="move").compensation()
-    stood_by = MovePair(pair="storage", to="acd-store2", leaver="acd-store1").compensation()
+    moved, *_ = MovePair(pair="storage", to="acd-store2", leaver="acd-store1", method="move").compensation()
+    stood_by, back, rejoined = MovePair(pair="storage", to="acd-store2", leaver="acd-store1").compensation()
     situation = Situation(inventory, "vm-host-1")
     bound = LocationConstraint(id="cli-prefer-fs_r0", resource="fs_r0", node="acd-store2", score="INFINITY")
     own = LocationConstraint(id="location-vip", resource="vip", node="acd-store2", score="50")
@@ -562,6 +561,8 @@ def test_what_a_move_leaves_is_cleared_and_a_standby_is_ended(inventory: Invento
 
     assert isinstance(moved, ClearMove)
     assert isinstance(stood_by, RejoinNode)
+    assert back == MovePair(pair="storage", to="acd-store1", leaver="acd-store2")
+    assert rejoined == RejoinNode(pair="storage", machine="acd-store2")
     assert moved.wanted(situation, seen_bound).reason == "cli-prefer-fs_r0"
     assert [i.text for i in moved.instructions(situation, seen_bound)] == [
         "ssh acd-store2 sudo -n pcs resource clear fs_r0"
