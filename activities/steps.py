@@ -23,7 +23,18 @@ from activities.watching import OutageWatcher
 from inventory.digest import digest
 from inventory.models import Inventory
 from procedure.commands import AnyCommand
-from procedure.orders import OBSERVE, TRANSIENT, WATCH_OUTAGE, Observed, ObserveOrder, OutageOrder, StepOrder
+from procedure.drawing_up import DrawnUp, draw_up
+from procedure.orders import (
+    DRAW_UP,
+    OBSERVE,
+    TRANSIENT,
+    WATCH_OUTAGE,
+    DrawUpOrder,
+    Observed,
+    ObserveOrder,
+    OutageOrder,
+    StepOrder,
+)
 from procedure.reports import Outage, StepProblem, StepReport
 from procedure.situation import Situation
 
@@ -53,7 +64,7 @@ class StepActivities:
 
     def all(self) -> list[Callable[..., Awaitable[Any]]]:
         """For `temporalio.worker.Worker(activities=...)`."""
-        return [self.observe, self.watch_outage, *(self._activity_for(kind) for kind in command_kinds())]
+        return [self.observe, self.draw_up, self.watch_outage, *(self._activity_for(kind) for kind in command_kinds())]
 
     @activity.defn(name=OBSERVE)
     async def observe(self, order: ObserveOrder) -> Observed:
@@ -64,6 +75,14 @@ class StepActivities:
             async with _heartbeater() as heartbeat:
                 heartbeat.tell(f"observing: {len(order.subjects)} subjects")
                 return Observed(observations=await self._hands.observe_all(order.subjects))
+
+    @activity.defn(name=DRAW_UP)
+    async def draw_up(self, order: DrawUpOrder) -> DrawnUp:
+        """Judge the facts and make the plan; the answer is kept in the history of the run."""
+        log = _logger(step=DRAW_UP)
+        with as_failures(order.cluster, "a plan", log, last_attempt=is_last_attempt()):
+            self._must_be_mine(order.cluster, order.inventory_digest)
+            return draw_up(Situation(self._inventory, order.vacated), order.intent, order.facts)
 
     @activity.defn(name=WATCH_OUTAGE)
     async def watch_outage(self, order: OutageOrder) -> Outage:

@@ -9,7 +9,8 @@ from pydantic import JsonValue
 
 from inventory.models import Timings
 from procedure.commands import AnyCommand
-from procedure.facts import Observation
+from procedure.drawing_up import Intent
+from procedure.facts import Facts, Observation
 from procedure.subjects import Subject
 from procedure.values import Value
 
@@ -19,6 +20,9 @@ WATCH_OUTAGE: Final = "watch_outage"
 """Name of the activity that measures the outage until it is cancelled: `OutageOrder` in, `Outage` out.
 
 Cancel it with `ActivityCancellationType.WAIT_CANCELLATION_COMPLETED`: it returns its measurements then."""
+
+DRAW_UP: Final = "draw_up_plan"
+"""Name of the activity that judges the health check and makes the plan: `DrawUpOrder` in, `DrawnUp` out."""
 
 TRANSIENT: Final = "transient"
 """Type of the one activity failure that is retried. All other types are a `StepProblem.kind` and are not."""
@@ -57,6 +61,15 @@ class Observed(Value):
     """What was observed, one observation for each subject, in the order of the subjects."""
 
     observations: tuple[Observation, ...] = ()
+
+
+class DrawUpOrder(_Order):
+    """Judge facts and make a plan from them. Nothing is looked at and nothing is touched."""
+
+    vacated: str
+    """Name of the VM-Host that goes down, or comes back."""
+    intent: Intent
+    facts: Facts
 
 
 class OutageOrder(_Order):

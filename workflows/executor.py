@@ -22,8 +22,18 @@ with workflow.unsafe.imports_passed_through():
 
     from procedure.commands import AnyCommand
     from procedure.commands.base import Command
+    from procedure.drawing_up import DrawnUp, Intent
     from procedure.facts import Facts, Observation
-    from procedure.orders import OBSERVE, WATCH_OUTAGE, Observed, ObserveOrder, OutageOrder, StepOrder
+    from procedure.orders import (
+        DRAW_UP,
+        OBSERVE,
+        WATCH_OUTAGE,
+        DrawUpOrder,
+        Observed,
+        ObserveOrder,
+        OutageOrder,
+        StepOrder,
+    )
     from procedure.plan import Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
@@ -39,6 +49,8 @@ HEARTBEAT = timedelta(seconds=5)
 """A worker that says nothing for so long is taken for dead: a longer time is what a crash costs in the outage."""
 MARGIN = timedelta(minutes=2)
 """Added to a command's own deadline: time to observe, act and report around the wait."""
+DRAWING_UP = timedelta(seconds=30)
+"""Pure code that takes a fraction of a second; so long only where a worker died of it, or is overloaded."""
 FIRST_RETRY = timedelta(seconds=1)
 """The server does not honour less."""
 LONGEST_RETRY = timedelta(seconds=15)
@@ -141,6 +153,29 @@ class Executor:
             )
 
     # The plan
+
+    async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
+        """Have the facts judged and the plan made; what a worker answers stays in the history of the run."""
+        order = DrawUpOrder(
+            inventory_digest=self.inventory_digest,
+            cluster=self.situation.inventory.cluster,
+            vacated=self.situation.vacated,
+            intent=intent,
+            facts=facts,
+        )
+        handle: workflow.ActivityHandle[DrawnUp] = workflow.start_activity(
+            DRAW_UP,
+            order,
+            result_type=DrawnUp,
+            activity_id=f"draw-up-the-{intent.direction}",
+            summary=f"Judge the health check and draw up the {intent.direction}",
+            start_to_close_timeout=DRAWING_UP,
+            retry_policy=self._retry_policy,
+        )
+        try:
+            return await handle
+        except ActivityError as error:
+            return problem_of(error, intent.reference, "a plan")
 
     async def run(self, plan: Plan) -> None:
         """Run a plan to its end, or to the end of an abort."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -19,14 +20,29 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class FailoverRequest(Message):
-    """Start of a controlled failover."""
+class RunRequest(Message):
+    """What the start of every run says."""
 
     inventory: Inventory
-    vacate: str
-    """VM-Host that is to be taken down."""
     reason: Text = ""
     requested_by: Text = ""
+
+    @property
+    @abstractmethod
+    def host(self) -> str:
+        """The VM-Host it is about."""
+
+
+class FailoverRequest(RunRequest):
+    """Start of a controlled failover."""
+
+    vacate: str
+    """VM-Host that is to be taken down."""
+
+    @property
+    def host(self) -> str:
+        """The VM-Host that goes."""
+        return self.vacate
 
 
 class HealthRequest(Message):

@@ -20,8 +20,18 @@ from inventory.models import AlertmanagerMonitoring, Inventory, Machine
 from procedure import instructions as do
 from procedure.commands.base import Command
 from procedure.conditions import is_service
+from procedure.drawing_up import DrawnUp, draw_up
 from procedure.facts import ComponentFact, DaemonFact, Fact, Facts, Observation, Silence, SilencesFact
-from procedure.orders import OBSERVE, WATCH_OUTAGE, Observed, ObserveOrder, OutageOrder, StepOrder
+from procedure.orders import (
+    DRAW_UP,
+    OBSERVE,
+    WATCH_OUTAGE,
+    DrawUpOrder,
+    Observed,
+    ObserveOrder,
+    OutageOrder,
+    StepOrder,
+)
 from procedure.reports import Evidence, Outage, Outcome, Sample, StepProblem, StepReport
 from procedure.situation import Situation
 from procedure.subjects import ComponentOn, DaemonOn, Silences, Subject
@@ -153,7 +163,7 @@ class PaperWorld:
     # Activities
 
     def activities(self) -> list[Callable[..., Awaitable[Any]]]:
-        return [self._observe(), self._watch(), *(self._step(kind) for kind in command_kinds())]
+        return [self._observe(), self._watch(), self._draw_up(), *(self._step(kind) for kind in command_kinds())]
 
     def _observe(self) -> Callable[[ObserveOrder], Awaitable[Observed]]:
         @activity.defn(name=OBSERVE)
@@ -164,6 +174,15 @@ class PaperWorld:
             return Observed(observations=self.seen(self.cluster.facts(order.subjects)).observations)
 
         return observe
+
+    def _draw_up(self) -> Callable[[DrawUpOrder], Awaitable[DrawnUp]]:
+        @activity.defn(name=DRAW_UP)
+        async def draw(order: DrawUpOrder) -> DrawnUp:
+            self.attempts[DRAW_UP] += 1
+            await self._troubled(DRAW_UP)
+            return draw_up(Situation(self.inventory, order.vacated), order.intent, order.facts)
+
+        return draw
 
     def _watch(self) -> Callable[[OutageOrder], Awaitable[Outage]]:
         @activity.defn(name=WATCH_OUTAGE)

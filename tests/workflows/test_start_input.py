@@ -52,7 +52,7 @@ async def test_unknown_keys_in_the_inventory(client: Client, world: PaperWorld, 
 @pytest.mark.parametrize(
     ("values", "part"),
     [
-        ((), "0 values were given. It takes one JSON object with the fields inventory, vacate"),
+        ((), "0 values were given. It takes one JSON object with the fields inventory,"),
         ((1, 2), "2 values were given"),
         (("vm-host-1",), "request: Input should be"),
         ((None,), "request: Input should be"),

@@ -1,0 +1,53 @@
+"""Drawing up a run: what the facts mean, how the cluster was found, and the plan that follows.
+
+A worker does it once and its answer stays in the history of the run, so a run that is under way keeps its plan when a
+later version of the product would draw up another.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from procedure import failover, health_check
+from procedure.as_found import AsFound
+from procedure.facts import Facts
+from procedure.plan import Plan
+from procedure.situation import Situation
+from procedure.values import Value
+from procedure.verdicts import Verdict
+
+Direction = Literal["failover", "failback"]
+
+
+class Intent(Value):
+    """What a run is to do."""
+
+    direction: Direction
+    reference: str
+    """Names the run in backups, snapshots and silences."""
+    as_found: AsFound | None = None
+    """Failback: the state that is restored. None: the cluster's own, as the facts tell it."""
+    earlier: str = ""
+    """Failback: reference of the failover that is undone; empty: none is known."""
+
+
+class DrawnUp(Value):
+    """What a run begins with. Without a plan nothing may be touched."""
+
+    health: tuple[Verdict, ...] = ()
+    as_found: AsFound | None = None
+    plan: Plan | None = None
+    problem: str = ""
+    """Why there is no plan; empty where the health check says it, or where there is one."""
+
+
+def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
+    """Judge the facts and, if they allow a run, make its plan."""
+    health = health_check.judge(situation, facts)
+    if not all(verdict.allows for verdict in health):
+        return DrawnUp(health=health)
+    try:
+        as_found = AsFound.from_facts(situation, facts)
+    except ValueError as error:
+        return DrawnUp(health=health, problem=str(error))
+    return DrawnUp(health=health, as_found=as_found, plan=failover.plan(situation, as_found, intent.reference))

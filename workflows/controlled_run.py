@@ -1,0 +1,321 @@
+"""What failover and failback have in common: health check, facts and plan, gates, stages, report.
+
+The workflow never dies because a host did. It ends with a typed report, whatever happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+with workflow.unsafe.imports_passed_through():
+    from inventory.digest import digest
+    from procedure import health_check, timing
+    from procedure.drawing_up import Direction, DrawnUp, Intent, draw_up
+    from procedure.facts import Facts
+    from procedure.plan import Plan
+    from procedure.reports import Outcome, RunOutcome, StepProblem
+    from procedure.situation import Situation
+    from workflows import names
+    from workflows.details import render
+    from workflows.executor import Executor, code_from
+    from workflows.ledger import Ledger
+    from workflows.messages import SIGNAL_MODELS, Abort, Answer, Decide, RunRequest
+    from workflows.requests import known_host
+    from workflows.status import RunReport, Status, StepState
+    from workflows.views import next_steps, phase, stage_views
+
+LONGEST_STEPS = 3
+"""Of the critical path, named at the first gate: where a run will spend its time."""
+
+
+PLAN_IN_HISTORY = "plan-in-history"
+"""Patch: runs begun before it derive their plan themselves, whenever they are replayed."""
+
+
+class ControlledRun:
+    """A run of the procedure in one of its directions."""
+
+    def __init__(self, request: RunRequest) -> None:
+        self._request = request
+        self._situation = Situation(request.inventory, known_host(request.inventory, request.host))
+        self._began = workflow.now()
+        self._ledger = Ledger(request.inventory.approval)
+        self._executor: Executor | None = None
+        self._intent: Intent | None = None
+        self._drawn_up = DrawnUp()
+        self._plan_told: dict[str, object] = {}
+        self._inventory_digest = digest(request.inventory)
+        self._outcome: RunOutcome | None = None
+        self._outcome_reason = ""
+        self._ended: datetime | None = None
+        self._dirty = True
+        self._shown: tuple[str, str] = ("", "")
+
+    async def carry_out(self, intent: Intent) -> RunReport:
+        """Do what is intended, from the health check to the report."""
+        self._intent = intent
+        workflow.register_random_seed_callback(self._after_reset)
+        executor = Executor(self._situation, self._ledger, self._inventory_digest, self._changed)
+        self._executor = executor
+        showing = asyncio.create_task(self._keep_showing())
+        procedure = asyncio.create_task(self._procedure(executor, intent))
+        try:
+            # Shielded: what changes something ends by itself, also when the run is cancelled from Temporal's side.
+            await asyncio.shield(procedure)
+        except asyncio.CancelledError:
+            self._ledger.give_up(Abort(by="Temporal", reason="the workflow was cancelled"), workflow.now())
+            self._changed()
+            await procedure
+        showing.cancel()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._end()
+
+    def _after_reset(self, seed: int) -> None:
+        # Temporal repeats old signals when a run is reset; a gate that was open then must not take an old approval.
+        # Called outside of the workflow's loop, and errors are swallowed: nothing of `workflow` may be used here.
+        self._ledger.renew_codes(lambda: code_from(seed))
+        self._changed()
+
+    # The procedure
+
+    async def _procedure(self, executor: Executor, intent: Intent) -> None:
+        facts = await executor.observe(health_check.rounds(executor.situation))
+        if self._ledger.abort is not None:
+            self._conclude(*self._aborted(touched=False))
+            return
+        plan = await self._drawn(executor, intent, facts)
+        if plan is None:
+            return
+        self._plan_told = _figures(plan)
+        self._changed()
+        await executor.run(plan)
+        if self._ledger.abort is not None and executor.touched(plan):
+            await executor.clean_up(plan)
+        self._conclude(*self._judge_the_run(plan, executor))
+
+    async def _drawn(self, executor: Executor, intent: Intent, facts: Facts) -> Plan | None:
+        """The plan; None where there is none and the run has ended."""
+        if workflow.patched(PLAN_IN_HISTORY):
+            drawn_up = await executor.draw_up(intent, facts)
+        else:
+            drawn_up = draw_up(executor.situation, intent, facts)
+        if isinstance(drawn_up, StepProblem):
+            self._conclude(RunOutcome.FAILED, f"Not started, since no plan was made. {drawn_up.text}")
+            return None
+        self._drawn_up = drawn_up
+        if drawn_up.plan is None:
+            self._conclude(RunOutcome.FAILED, _why_not_started(drawn_up))
+        return drawn_up.plan
+
+    def _aborted(self, *, touched: bool) -> tuple[RunOutcome, str]:
+        abort = self._ledger.abort
+        assert abort is not None  # noqa: S101 - asked by the callers
+        left = "Nothing was rolled back." if touched else "Nothing was touched."
+        return RunOutcome.ABORTED, f"Aborted by {abort.by}: {abort.reason.rstrip('.')}. {left}"
+
+    def _judge_the_run(self, plan: Plan, executor: Executor) -> tuple[RunOutcome, str]:
+        if self._ledger.abort is not None:
+            return self._aborted(touched=executor.touched(plan))
+        records = self._ledger.records.values()
+        if any(record.state is not StepState.ENDED for record in records):
+            return RunOutcome.FAILED, "Steps were left undone."
+        skipped = [record for record in records if record.outcome is Outcome.SKIPPED]
+        if skipped:
+            return RunOutcome.COMPLETED_WITH_SKIPS, f"Skipped: {', '.join(record.title for record in skipped)}."
+        if any(record.outcome in (Outcome.FAILED, Outcome.UNKNOWN) for record in records):
+            return RunOutcome.FAILED, "Not every step ended well."
+        return RunOutcome.COMPLETED, self._reached
+
+    @property
+    def _reached(self) -> str:
+        if self.direction == "failback":
+            return f"{self._situation.vacated} is back; the cluster runs on both hosts as it was found."
+        return f"{self._situation.vacated} is vacated; the cluster runs on the other host alone."
+
+    @property
+    def direction(self) -> Direction:
+        """Which way the run goes."""
+        return self._intent.direction if self._intent else "failover"
+
+    @property
+    def reference(self) -> str:
+        """Names the run in backups, snapshots and silences."""
+        return f"{self._request.inventory.cluster}-{self._began:%Y%m%dT%H%M%SZ}"
+
+    def _conclude(self, outcome: RunOutcome, reason: str) -> None:
+        self._outcome, self._outcome_reason = outcome, reason
+        self._ledger.finish()
+
+    def _end(self) -> RunReport:
+        self._ended = workflow.now()
+        self._show()
+        return self._report()
+
+    # What it tells
+
+    def _changed(self) -> None:
+        self._dirty = True
+
+    async def _keep_showing(self) -> None:
+        while True:
+            await workflow.wait_condition(lambda: self._dirty)
+            self._dirty = False
+            self._show()
+
+    def _show(self) -> None:
+        status = self._report() if self._ended else self._status()
+        workflow.set_current_details(render(status))
+        stage, waiting = phase(status)
+        if (stage, waiting) != self._shown:
+            self._shown = (stage, waiting)
+            workflow.upsert_search_attributes(
+                [names.STAGE.value_set(stage), names.WAITING.value_set(waiting)],
+            )
+
+    def _status(self) -> Status:
+        return Status.model_validate(self._told())
+
+    def _report(self) -> RunReport:
+        report = RunReport.model_validate(self._told())
+        return report.model_copy(update={"next_steps": next_steps(report)})
+
+    def _told(self) -> dict[str, object]:
+        info, request, plan = workflow.info(), self._request, self._drawn_up.plan
+        told: dict[str, object] = {
+            "cluster": request.inventory.cluster,
+            "direction": self.direction,
+            "vacated": self._situation.vacated,
+            "surviving": self._situation.surviving,
+            "reason": request.reason,
+            "requested_by": request.requested_by,
+            "workflow_id": info.workflow_id,
+            "run_id": info.run_id,
+            "began": self._began,
+            "ended": self._ended,
+            "outcome": self._outcome,
+            "outcome_reason": self._outcome_reason,
+            "inventory_digest": self._inventory_digest,
+            "health": self._drawn_up.health,
+            "as_found": self._drawn_up.as_found,
+            "steps": tuple(self._ledger.records.values()),
+            "waits": self._ledger.open_waits,
+            "decisions": tuple(self._ledger.decisions),
+            "outage": self._executor.outage if self._executor else None,
+            "notes": self._notes,
+        }
+        told |= self._plan_told
+        told["stages"] = stage_views(plan, self._ledger, ended=self._outcome is not None)
+        told["phase"] = ""
+        status = Status.model_validate(told)
+        told["phase"] = phase(status)[0] + (f" – waits for: {phase(status)[1]}" if status.waits else "")
+        return told
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        notes = list(self._executor.notes) if self._executor else []
+        if self._ledger.unrecorded:
+            notes.append(f"{self._ledger.unrecorded} further signals were answered but not recorded")
+        return tuple(notes)
+
+    @workflow.query(description="Everything about the run: stages, steps, what waits, who decided what, problems")
+    def status(self) -> Status:
+        """Complete and typed."""
+        return self._status()
+
+    @workflow.query(description="The plan: every step with its predecessors; none before the health check is over")
+    def plan(self) -> Plan | None:
+        """The plan, or None before it was made."""
+        return self._drawn_up.plan
+
+    @workflow.query(description="The report as it would be now")
+    def report(self) -> RunReport:
+        """Also before the end."""
+        return self._report()
+
+    # What people say
+
+    @workflow.signal(description='Open a gate: {"gate": "…", "seen": "code shown there", "by": "your name"}')
+    def approve(self, *values: object) -> None:
+        """Open a gate."""
+        self._hear("approve", values)
+
+    @workflow.signal(
+        description='Do not open a gate, end the run: {"gate": "…", "seen": "code", "by": "you", "comment": "why"}'
+    )
+    def reject(self, *values: object) -> None:
+        """End the run at a gate."""
+        self._hear("reject", values)
+
+    @workflow.signal(description='Try a waiting step again: {"step": "…", "by": "your name"}')
+    def retry(self, *values: object) -> None:
+        """Try again."""
+        self._hear("retry", values)
+
+    @workflow.signal(description='Go on without a waiting step: {"step": "…", "by": "your name", "reason": "why"}')
+    def skip(self, *values: object) -> None:
+        """Go on without."""
+        self._hear("skip", values)
+
+    @workflow.signal(description='End the run where it stands, without roll-back: {"by": "your name", "reason": "why"}')
+    def abort(self, *values: object) -> None:
+        """End the run."""
+        self._hear("abort", values)
+
+    @workflow.signal(description='An operator task was done: {"step": "…", "by": "your name"}')
+    def confirm(self, *values: object) -> None:
+        """A person did it."""
+        self._hear("confirm", values)
+
+    @workflow.signal(dynamic=True)
+    def unknown_signal(self, name: str, values: Sequence[RawValue]) -> None:
+        """A signal with a name nobody knows is recorded and answered, not lost."""
+        self._hear(name, [_decoded(value) for value in values])
+
+    def _hear(self, signal: str, values: Sequence[object]) -> None:
+        # One value each; the Web UI sends none at all for an empty input.
+        said = values[0] if len(values) == 1 else list(values) or None
+        self._ledger.hear(signal, said, workflow.now())
+        self._changed()
+
+    @workflow.update(name=names.DECIDE_UPDATE, description="The same wishes from the command line, answered at once")
+    def decide(self, wish: Decide) -> Answer:
+        """Apply a wish and answer it."""
+        answer = self._ledger.hear(wish.signal, wish.payload, workflow.now())
+        self._changed()
+        return answer
+
+
+def _figures(plan: Plan) -> dict[str, object]:
+    path = timing.critical_path(plan)
+    longest = sorted(map(plan.step, path.steps), key=lambda step: step.expected, reverse=True)[:LONGEST_STEPS]
+    return {
+        "plan_digest": plan.digest,
+        "expected": timing.expected_duration(plan),
+        "expected_outage": timing.expected_outage(plan),
+        "critical_path": path.duration,
+        "longest_steps": tuple(f"{step.title} ({step.expected.total_seconds():.0f} s)" for step in longest),
+    }
+
+
+def _why_not_started(drawn_up: DrawnUp) -> str:
+    bad = sum(not verdict.allows for verdict in drawn_up.health)
+    if bad:
+        return f"Not started, since the health check found {_things(bad)} not well. Nothing was touched."
+    return f"Not started: {drawn_up.problem}. Nothing was touched."
+
+
+def _things(count: int) -> str:
+    return "1 thing that is" if count == 1 else f"{count} things that are"
+
+
+def _decoded(value: RawValue) -> object:
+    """What was sent, whatever it was; never an error."""
+    return value.payload.data.decode("utf-8", "replace")
+
+
+assert set(SIGNAL_MODELS) == set(names.SIGNALS)  # noqa: S101 - each signal has its model
