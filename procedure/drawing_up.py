@@ -11,7 +11,7 @@ from typing import Literal
 from procedure import failover, health_check
 from procedure.as_found import AsFound
 from procedure.facts import Facts
-from procedure.plan import Plan
+from procedure.plan import Plan, Step
 from procedure.situation import Situation
 from procedure.values import Value
 from procedure.verdicts import Verdict
@@ -23,7 +23,7 @@ class Intent(Value):
     """What a run is to do."""
 
     direction: Direction
-    reference: str
+    reference: str = ""
     """Names the run in backups, snapshots and silences."""
     as_found: AsFound | None = None
     """Failback: the state that is restored. None: the cluster's own, as the facts tell it."""
@@ -39,6 +39,11 @@ class DrawnUp(Value):
     plan: Plan | None = None
     problem: str = ""
     """Why there is no plan; empty where the health check says it, or where there is one."""
+
+
+def rounds(situation: Situation, intent: Intent) -> tuple[Step, ...]:
+    """What the health check of the run observes."""
+    return health_check.rounds(situation)
 
 
 def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:

@@ -39,6 +39,7 @@ from worker.logs import StepContext
 from worker.settings import Settings, secret_references, split_address, variable
 from workflows import connection, names, search_attributes
 from workflows.connection import ConnectionTrouble, Profile
+from workflows.controlled_failback import ControlledFailback
 from workflows.controlled_failover import ControlledFailover
 from workflows.health_check import HealthCheckRun
 from workflows.search_attributes import AttributesMissing
@@ -144,7 +145,7 @@ def make_worker(settings: Settings, inventory: Inventory, client: Client, hands:
     return Worker(
         client,
         task_queue=names.task_queue(inventory.cluster),
-        workflows=[ControlledFailover, HealthCheckRun],
+        workflows=[ControlledFailover, ControlledFailback, HealthCheckRun],
         activities=StepActivities(inventory, hands).all(),
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         interceptors=[StepContext()],

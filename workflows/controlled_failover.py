@@ -19,9 +19,9 @@ class ControlledFailover(ControlledRun):
 
     @workflow.init
     def __init__(self, *values: object) -> None:
-        super().__init__(understood(FailoverRequest, values))
+        super().__init__(understood(FailoverRequest, values), Intent(direction="failover"))
 
     @workflow.run
     async def run(self, *values: object) -> RunReport:
         """Run it. Takes one `FailoverRequest`; fails at once, with a readable message, where it makes no sense."""
-        return await self.carry_out(Intent(direction="failover", reference=self.reference))
+        return await self.carry_out()

@@ -14,8 +14,8 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from inventory.digest import digest
-    from procedure import health_check, timing
-    from procedure.drawing_up import Direction, DrawnUp, Intent, draw_up
+    from procedure import timing
+    from procedure.drawing_up import Direction, DrawnUp, Intent, draw_up, rounds
     from procedure.facts import Facts
     from procedure.plan import Plan
     from procedure.reports import Outcome, RunOutcome, StepProblem
@@ -40,13 +40,13 @@ PLAN_IN_HISTORY = "plan-in-history"
 class ControlledRun:
     """A run of the procedure in one of its directions."""
 
-    def __init__(self, request: RunRequest) -> None:
+    def __init__(self, request: RunRequest, intent: Intent) -> None:
         self._request = request
+        self._intent = intent
         self._situation = Situation(request.inventory, known_host(request.inventory, request.host))
         self._began = workflow.now()
         self._ledger = Ledger(request.inventory.approval)
         self._executor: Executor | None = None
-        self._intent: Intent | None = None
         self._drawn_up = DrawnUp()
         self._plan_told: dict[str, object] = {}
         self._inventory_digest = digest(request.inventory)
@@ -56,14 +56,13 @@ class ControlledRun:
         self._dirty = True
         self._shown: tuple[str, str] = ("", "")
 
-    async def carry_out(self, intent: Intent) -> RunReport:
+    async def carry_out(self) -> RunReport:
         """Do what is intended, from the health check to the report."""
-        self._intent = intent
         workflow.register_random_seed_callback(self._after_reset)
         executor = Executor(self._situation, self._ledger, self._inventory_digest, self._changed)
         self._executor = executor
         showing = asyncio.create_task(self._keep_showing())
-        procedure = asyncio.create_task(self._procedure(executor, intent))
+        procedure = asyncio.create_task(self._procedure(executor))
         try:
             # Shielded: what changes something ends by itself, also when the run is cancelled from Temporal's side.
             await asyncio.shield(procedure)
@@ -83,12 +82,12 @@ class ControlledRun:
 
     # The procedure
 
-    async def _procedure(self, executor: Executor, intent: Intent) -> None:
-        facts = await executor.observe(health_check.rounds(executor.situation))
+    async def _procedure(self, executor: Executor) -> None:
+        facts = await executor.observe(rounds(executor.situation, self._intent))
         if self._ledger.abort is not None:
             self._conclude(*self._aborted(touched=False))
             return
-        plan = await self._drawn(executor, intent, facts)
+        plan = await self._drawn(executor, facts)
         if plan is None:
             return
         self._plan_told = _figures(plan)
@@ -98,8 +97,9 @@ class ControlledRun:
             await executor.clean_up(plan)
         self._conclude(*self._judge_the_run(plan, executor))
 
-    async def _drawn(self, executor: Executor, intent: Intent, facts: Facts) -> Plan | None:
+    async def _drawn(self, executor: Executor, facts: Facts) -> Plan | None:
         """The plan; None where there is none and the run has ended."""
+        intent = self._intent.model_copy(update={"reference": self.reference})
         if workflow.patched(PLAN_IN_HISTORY):
             drawn_up = await executor.draw_up(intent, facts)
         else:
@@ -140,7 +140,7 @@ class ControlledRun:
     @property
     def direction(self) -> Direction:
         """Which way the run goes."""
-        return self._intent.direction if self._intent else "failover"
+        return self._intent.direction
 
     @property
     def reference(self) -> str:
@@ -193,6 +193,7 @@ class ControlledRun:
             "surviving": self._situation.surviving,
             "reason": request.reason,
             "requested_by": request.requested_by,
+            "reference": self.reference,
             "workflow_id": info.workflow_id,
             "run_id": info.run_id,
             "began": self._began,

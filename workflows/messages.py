@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from inventory.models import Inventory
+from procedure.as_found import AsFound
 
 By = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
@@ -43,6 +44,33 @@ class FailoverRequest(RunRequest):
     def host(self) -> str:
         """The VM-Host that goes."""
         return self.vacate
+
+
+class Restored(Message):
+    """Which failover a failback undoes, as the failover's report tells it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    workflow_id: str
+    run_id: str
+    reference: str
+    """Names that run in backups, snapshots and silences."""
+    as_found: AsFound
+    """The state before it, which is restored."""
+
+
+class FailbackRequest(RunRequest):
+    """Start of a controlled failback."""
+
+    returning: str
+    """VM-Host that comes back."""
+    of: Restored | None = None
+    """None: the normal state of the inventory is restored."""
+
+    @property
+    def host(self) -> str:
+        """The VM-Host that comes back."""
+        return self.returning
 
 
 class HealthRequest(Message):

@@ -13,6 +13,7 @@ SEARCH_ATTRIBUTES = (CLUSTER, STAGE, WAITING)
 
 FAILOVER = "ControlledFailover"
 """Type of the run in Temporal; starters need no more of a workflow than its name."""
+FAILBACK = "ControlledFailback"
 HEALTH_CHECK = "HealthCheck"
 
 SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm")

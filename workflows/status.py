@@ -127,6 +127,8 @@ class Status(Told):
     surviving: str
     reason: str = ""
     requested_by: str = ""
+    reference: str = ""
+    """Names the run in backups, snapshots and silences."""
     workflow_id: str = ""
     run_id: str = ""
     phase: str = ""

@@ -14,6 +14,7 @@ from temporalio.workflow import NondeterminismError
 from tests.replay.careless import AnotherOrder
 from tests.replay.record import HISTORIES, IDENTITY, STORIES
 from worker.process import RESTRICTIONS
+from workflows.controlled_failback import ControlledFailback
 from workflows.controlled_failover import ControlledFailover
 from workflows.converter import DATA_CONVERTER
 from workflows.health_check import HealthCheckRun
@@ -32,7 +33,7 @@ def test_every_story_is_recorded() -> None:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_a_recorded_run_is_replayed(path: Path) -> None:
     replayer = Replayer(
-        workflows=[ControlledFailover, HealthCheckRun],
+        workflows=[ControlledFailover, ControlledFailback, HealthCheckRun],
         data_converter=DATA_CONVERTER,
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
     )

@@ -21,6 +21,7 @@ from procedure.plan import Plan
 from tests.workflows.paper_world import PaperWorld
 from worker.process import RESTRICTIONS
 from workflows import names
+from workflows.controlled_failback import ControlledFailback
 from workflows.controlled_failover import ControlledFailover
 from workflows.health_check import HealthCheckRun
 from workflows.messages import Answer, FailoverRequest
@@ -105,7 +106,7 @@ def worker_for(client: Client, world: PaperWorld, queue: str) -> Worker:
     return Worker(
         client,
         task_queue=queue,
-        workflows=[ControlledFailover, HealthCheckRun],
+        workflows=[ControlledFailover, ControlledFailback, HealthCheckRun],
         activities=world.activities(),
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         max_heartbeat_throttle_interval=SOON,
