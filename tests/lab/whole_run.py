@@ -45,7 +45,7 @@ from inventory.models import Inventory
 from lab.durations import Durations
 from lab.lab import Lab
 from lab.processes import Processes
-from starters.failover import TASK_TIMEOUT
+from starters.starting import TASK_TIMEOUT
 from worker.process import make_worker
 from worker.settings import Settings
 from workflows import names

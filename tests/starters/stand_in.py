@@ -13,13 +13,14 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from procedure.as_found import AsFound
     from procedure.commands.software import StopComponent
     from procedure.plan import Gate, OperatorTask, Plan, Stage, Step
     from procedure.reports import Evidence, Outage, Outcome, RunOutcome, StepProblem, StepReport
     from procedure.verdicts import failed, passed, warned
     from workflows import names
     from workflows.ledger import Ledger
-    from workflows.messages import Answer, Decide, FailoverRequest, HealthRequest, Retry, Skip
+    from workflows.messages import Answer, Decide, FailbackRequest, FailoverRequest, HealthRequest, Retry, Skip
     from workflows.status import HealthReport, RunReport, StageView
 
 GATE = Gate(
@@ -126,6 +127,8 @@ class StandInFailover:
             surviving="vm-host-2",
             reason=self._request.reason,
             requested_by=self._request.requested_by,
+            reference="stand-in",
+            as_found=AsFound.normal(self._request.inventory),
             workflow_id=info.workflow_id,
             run_id=info.run_id,
             phase="03 Stop software" if not self._outcome else f"ended: {self._outcome.value}",
@@ -166,6 +169,26 @@ def _proof() -> StepReport:
     return StepReport(outcome=Outcome.DONE, seen="wildfly is stopped", evidence=(asked,), began=at, ended=at)
 
 
+@workflow.defn(name=names.FAILBACK)
+class StandInFailback:
+    """Ends at once, and says what it was to restore."""
+
+    @workflow.run
+    async def run(self, request: FailbackRequest) -> RunReport:
+        info, now, of = workflow.info(), workflow.now(), request.of
+        return RunReport(
+            direction="failback",
+            cluster=request.inventory.cluster,
+            vacated=request.returning,
+            surviving="vm-host-2",
+            began=now,
+            ended=now,
+            run_id=info.run_id,
+            outcome=RunOutcome.ABORTED if "abort" in request.reason else RunOutcome.COMPLETED,
+            outcome_reason=f"restored what {of.run_id} found" if of else "restored the normal state",
+        )
+
+
 @workflow.defn(name=names.HEALTH_CHECK)
 class StandInHealthCheck:
     @workflow.run
@@ -186,4 +209,4 @@ class StandInHealthCheck:
         )
 
 
-WORKFLOWS: Sequence[type] = (StandInFailover, StandInHealthCheck)
+WORKFLOWS: Sequence[type] = (StandInFailover, StandInFailback, StandInHealthCheck)
