@@ -35,7 +35,7 @@ def _section(title: str, lines: Lines, otherwise: str = "") -> Lines:
 
 
 def _head(report: RunReport) -> Lines:
-    title = f"Report: {report.direction} of cluster {report.cluster}, {report.vacated} vacated"
+    title = f"Report: {report.direction} of cluster {report.cluster}, {report.intention}"
     outcome = report.outcome.value if report.outcome else f"not over yet ({report.phase})"
     return [
         title,

@@ -30,7 +30,7 @@ def status_lines(status: Status, now: datetime) -> list[str]:
 def headline(status: Status) -> str:
     """Cluster, direction, where it is."""
     where = f"ended: {status.outcome.value}" if status.outcome else status.phase
-    return f"{status.direction.capitalize()} of {status.cluster}, {status.vacated} is vacated: {where}"
+    return f"{status.direction.capitalize()} of {status.cluster}, {status.intention}: {where}"
 
 
 def _about(status: Status) -> list[str]:
@@ -102,7 +102,7 @@ def _gate_lines(wait: Wait, plan: Plan | None) -> list[str]:
 
 
 def _facts(status: Status) -> list[str]:
-    facts = [f"cluster {status.cluster}: {status.vacated} is vacated, {status.surviving} takes over"]
+    facts = [f"cluster {status.cluster}: {status.intention}, {_other(status)}"]
     if status.expected:
         facts.append(f"expected: {took(status.expected)} in all, outage {took(status.expected_outage)}")
     good = sum(verdict.answer is Answer.PASS for verdict in status.health)
@@ -111,6 +111,10 @@ def _facts(status: Status) -> list[str]:
     if status.outage and status.outage.began:
         facts.append(f"outage measured so far: {took(status.outage.duration)}")
     return facts + [f"note: {note}" for note in status.notes]
+
+
+def _other(status: Status) -> str:
+    return f"{status.surviving} {'runs alone now' if status.direction == 'failback' else 'takes over'}"
 
 
 def plan_lines(plan: Plan) -> list[str]:

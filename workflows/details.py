@@ -41,7 +41,7 @@ def _room(text: str) -> int:
 
 
 def _head(status: Status) -> str:
-    title = f"### {status.direction.capitalize()} of {status.cluster}: vacate {status.vacated}"
+    title = f"### {status.direction.capitalize()} of {status.cluster}: {status.intention}"
     if status.outcome is not None:
         return f"{title}\n\n{_ended(status)}"
     lines = [f"**{_where(status)}**", "", *_expectations(status)]

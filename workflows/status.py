@@ -154,6 +154,11 @@ class Status(Told):
     notes: tuple[str, ...] = ()
     """What a person should know: a silence that could not be extended, for example."""
 
+    @property
+    def intention(self) -> str:
+        """What becomes of the VM-Host, in words."""
+        return f"{self.vacated} {'returns' if self.direction == 'failback' else 'is vacated'}"
+
 
 class RunReport(Status):
     """The result of a run: its last status, with what remains to be done."""
