@@ -15,11 +15,8 @@ from typing import Any, TypeVar, cast
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
-from temporalio.exceptions import TimeoutError as TimeoutExpired
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import JsonValue
-
     from procedure.commands import AnyCommand
     from procedure.commands.base import Command
     from procedure.drawing_up import DrawnUp, Intent
@@ -27,11 +24,9 @@ with workflow.unsafe.imports_passed_through():
     from procedure.orders import (
         DRAW_UP,
         OBSERVE,
-        WATCH_OUTAGE,
         DrawUpOrder,
         Observed,
         ObserveOrder,
-        OutageOrder,
         StepOrder,
     )
     from procedure.plan import Gate, Observe, OperatorTask, Plan, Step, Upkeep
@@ -40,23 +35,17 @@ with workflow.unsafe.imports_passed_through():
     from procedure.subjects import Subject
     from workflows.ledger import Ledger, Resolution, gate_deadline
     from workflows.messages import Abort, Approve, Confirm, Reject, Retry, Skip
+    from workflows.outage_watch import OutageWatch
     from workflows.problems import doubtful, not_looked_at, problem_of
+    from workflows.retrying import FIRST_RETRY, HEARTBEAT, LONGEST_RETRY
     from workflows.status import StepState
 
 T = TypeVar("T")
 
-HEARTBEAT = timedelta(seconds=5)
-"""A worker that says nothing for so long is taken for dead: a longer time is what a crash costs in the outage."""
 MARGIN = timedelta(minutes=2)
 """Added to a command's own deadline: time to observe, act and report around the wait."""
 DRAWING_UP = timedelta(seconds=30)
 """Pure code that takes a fraction of a second; so long only where a worker died of it, or is overloaded."""
-FIRST_RETRY = timedelta(seconds=1)
-"""The server does not honour less."""
-LONGEST_RETRY = timedelta(seconds=15)
-LONGEST_WATCH = timedelta(days=30)
-LAST_MEASUREMENTS = timedelta(seconds=5)
-"""For a worker to take up and end a measurement that was lost: it must see at least once how things are now."""
 SETTLED = timedelta(milliseconds=1)
 """After a decision at a gate: no time is needed, but another workflow task is. The server takes up to 1 s for it."""
 ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
@@ -77,15 +66,21 @@ class Executor:
     changed: Callable[[], None]
     """Called whenever something that people see has changed."""
     notes: list[str] = field(default_factory=list)
-    outage: Outage | None = None
     _interruptible: dict[workflow.ActivityHandle[Any], None] = field(default_factory=dict)
     """What only looks or waits. In the order it was begun, so that a replay interrupts in the same order."""
     _held: list[str] = field(default_factory=list)
     """Steps that don't begin yet, since an upkeep that they end is at work."""
     _steps_are_over: bool = False
     _cleaning_up: bool = False
-    _watch: workflow.ActivityHandle[Outage] | None = None
-    _watch_ends: bool = False
+    _watch: OutageWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._watch = OutageWatch(self.situation.inventory, self.inventory_digest, self.notes)
+
+    @property
+    def outage(self) -> Outage | None:
+        """As measured; None: not yet."""
+        return self._watch.outage
 
     # Health check
 
@@ -213,7 +208,8 @@ class Executor:
             await workflow.wait_condition(lambda: self._is_due(step) or self._aborted)
         if self._aborted or self.ledger.is_over(step.id):
             return
-        self._watch_the_outage(step, plan)
+        if step.mutates and step.stage >= plan.outage_from:
+            self._watch.begin()
         await self._perform(step)
         self.changed()
         if step.stage == plan.outage_until and self._is_complete(plan, step.stage):
@@ -428,57 +424,9 @@ class Executor:
             self.notes.append(f"{workflow.now():%H:%M:%S} {upkeep.command.title}: {result.text}")
             self.changed()
 
-    def _watch_the_outage(self, step: Step, plan: Plan) -> None:
-        if self._watch is not None or not step.mutates or step.stage < plan.outage_from:
-            return
-        inventory = self.situation.inventory
-        if not any(probe.outage for probe in inventory.probes):
-            return
-        self._watch = self._start_watch("watch-the-outage")
-
-    def _start_watch(self, name: str, so_far: dict[str, JsonValue] | None = None) -> workflow.ActivityHandle[Outage]:
-        inventory = self.situation.inventory
-        return workflow.start_activity(
-            WATCH_OUTAGE,
-            OutageOrder(
-                inventory_digest=self.inventory_digest,
-                cluster=inventory.cluster,
-                interval=inventory.timings.probe,
-                so_far=so_far,
-            ),
-            result_type=Outage,
-            activity_id=name,
-            summary="Measure the outage by the probes",
-            start_to_close_timeout=LONGEST_WATCH,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        )
-
     async def _end_watch(self) -> None:
-        if self._watch is None or self._watch_ends:
-            return
-        self._watch_ends = True
-        self._watch.cancel()
-        try:
-            self.outage = await self._watch
-        except ActivityError as error:
-            await self._measure_the_end(error)
-        self.changed()
-
-    async def _measure_the_end(self, lost: ActivityError) -> None:
-        """A worker that died before it heard that it should end is not replaced by the server: ask another one."""
-        told = lost.cause.last_heartbeat_details if isinstance(lost.cause, TimeoutExpired) else ()
-        watch = self._start_watch("watch-the-outage.2", so_far=told[0] if told else {})
-        if not told:
-            self.notes.append("the outage was measured, and the measurements are lost with the worker that took them")
-        await workflow.sleep(LAST_MEASUREMENTS)
-        watch.cancel()
-        try:
-            self.outage = await watch
-        except ActivityError as error:
-            why = "nobody was there to report it" if is_cancelled_exception(error) else str(error.cause)
-            self.notes.append(f"the outage could not be measured: {why}")
+        if await self._watch.end():
+            self.changed()
 
     def _is_complete(self, plan: Plan, stage: int) -> bool:
         """Whether all of a stage is over but its gates."""
