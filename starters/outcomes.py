@@ -19,4 +19,4 @@ def exit_code(status: Status) -> ExitCode:
     """Of a run that has ended: its outcome. Of one under way: whether it waits for a person."""
     if status.outcome is not None:
         return _CODES[status.outcome]
-    return ExitCode.WAITING if status.waits else ExitCode.OK
+    return ExitCode.WAITING if status.waits or status.paused else ExitCode.OK

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from starters.screens import decision_line, headline, running_line, running_steps, stage_line, wait_lines
+from starters.screens import decision_line, headline, pause_lines, running_line, running_steps, stage_line, wait_lines
 from starters.wording import printable
 from workflows.status import StageView, Status
 
@@ -34,7 +34,9 @@ class Picture:
 
 
 def _parts(status: Status, now: datetime) -> list[Text]:
-    parts = [_text(headline(status), style="bold"), *(_stage(stage, now) for stage in status.stages)]
+    parts = [_text(headline(status), style="bold")]
+    parts += [_text(line, style="bold yellow") for line in pause_lines(status)]
+    parts += [*(_stage(stage, now) for stage in status.stages)]
     running = running_steps(status)
     parts += [_text(f"  ▶ {running_line(record, now)}", style="cyan") for record in running[:MOST_RUNNING]]
     if len(running) > MOST_RUNNING:

@@ -40,7 +40,19 @@ def _about(status: Status) -> list[str]:
         lines.append(f"  requested by {status.requested_by or 'nobody named'}: {status.reason or 'no reason given'}")
     if status.outcome_reason:
         lines.append(f"  {status.outcome_reason}")
-    return lines
+    return [*lines, *pause_lines(status)]
+
+
+def pause_lines(status: Status) -> list[str]:
+    """Who has paused the run and how it goes on; nothing if it is not paused."""
+    pause = status.paused
+    if pause is None:
+        return []
+    return [
+        f"⚑ Paused by {pause.by} since {clock(pause.since)}: {pause.reason}",
+        "   Steps that run end, none begins. Deadlines wait, silences are extended.",
+        f"   To go on: python -m starters.resume --cluster {status.cluster}",
+    ]
 
 
 def running_steps(status: Status) -> list[StepRecord]:
@@ -68,6 +80,8 @@ def wait_lines(wait: Wait, cluster: str) -> list[str]:
     lines += [f"   {line}" for line in text_lines(wait)]
     if wait.overdue:
         lines.append("   Its deadline has passed. The run holds: it goes on only when someone decides.")
+    elif wait.left is not None:
+        lines.append(f"   Its deadline waits while the run is paused, {took(wait.left)} before it.")
     elif wait.deadline:
         lines.append(f"   Deadline {moment(wait.deadline)}; after it the run still holds.")
     return [*lines, "   Type, in another terminal:", *(f"     {command}" for command in commands(wait, cluster))]

@@ -12,7 +12,7 @@ from workflows.messages import SIGNAL_MODELS, Decide
 from workflows.status import Status, Wait
 
 Kind = Literal["gate", "problem", "operator task"]
-SignalName = Literal["approve", "reject", "retry", "skip", "abort", "confirm"]
+SignalName = Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume"]
 _WORDS: dict[Kind, str] = {
     "gate": "approve {gate} [COMMENT] | reject {gate} WHY",
     "problem": "retry | skip WHY | abort WHY",

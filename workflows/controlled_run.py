@@ -205,6 +205,7 @@ class ControlledRun:
             "as_found": self._drawn_up.as_found,
             "steps": tuple(self._ledger.records.values()),
             "waits": self._ledger.open_waits,
+            "paused": self._ledger.paused,
             "decisions": tuple(self._ledger.decisions),
             "outage": self._executor.outage if self._executor else None,
             "notes": self._notes,
@@ -213,7 +214,8 @@ class ControlledRun:
         told["stages"] = stage_views(plan, self._ledger, ended=self._outcome is not None)
         told["phase"] = ""
         status = Status.model_validate(told)
-        told["phase"] = phase(status)[0] + (f" – waits for: {phase(status)[1]}" if status.waits else "")
+        stage, waiting = phase(status)
+        told["phase"] = stage + (f" – waits for: {waiting}" if status.waits or status.paused else "")
         return told
 
     @property
@@ -271,6 +273,16 @@ class ControlledRun:
     def confirm(self, *values: object) -> None:
         """A person did it."""
         self._hear("confirm", values)
+
+    @workflow.signal(description='Begin no further step; what runs ends: {"by": "your name", "reason": "why"}')
+    def pause(self, *values: object) -> None:
+        """Begin nothing new."""
+        self._hear("pause", values)
+
+    @workflow.signal(description='Go on after a pause: {"by": "your name"}')
+    def resume(self, *values: object) -> None:
+        """Go on."""
+        self._hear("resume", values)
 
     @workflow.signal(dynamic=True)
     def unknown_signal(self, name: str, values: Sequence[RawValue]) -> None:

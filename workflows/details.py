@@ -44,7 +44,7 @@ def _head(status: Status) -> str:
     title = f"### {status.direction.capitalize()} of {status.cluster}: {status.intention}"
     if status.outcome is not None:
         return f"{title}\n\n{_ended(status)}"
-    lines = [f"**{_where(status)}**", "", *_expectations(status)]
+    lines = [f"**{_where(status)}**", "", *_paused(status), *_expectations(status)]
     return f"{title}\n\n" + "\n".join(lines).rstrip()
 
 
@@ -55,6 +55,19 @@ def _where(status: Status) -> str:
     place = f"Stage {stage.number}, {stage.title}" if stage else _cut(status.phase, 100)
     count = len(status.waits)
     return f"{place} – waits for a person" + (f", {count} times" if count > 1 else "") if count else place
+
+
+def _paused(status: Status) -> list[str]:
+    pause = status.paused
+    if pause is None:
+        return []
+    return [
+        f"**Paused by {_line(pause.by, 60)} since {pause.since:%d %b %H:%M:%S} UTC: {_line(pause.reason, 200)}**",
+        "",
+        "- Steps that run end, none begins. Deadlines wait, silences are extended.",
+        '- `resume` – go on, with what was decided meanwhile: `{"by": "YOUR NAME"}`',
+        "",
+    ]
 
 
 def _expectations(status: Status) -> list[str]:
@@ -153,6 +166,8 @@ def _wait(wait: Wait, text_limit: int) -> str:
 def _deadline(wait: Wait) -> str:
     if wait.overdue:
         return "**Its deadline has passed. The run holds: it goes on only when someone decides.**"
+    if wait.left is not None:
+        return f"Waits since {wait.since:%H:%M:%S} UTC; its deadline waits too, {_minutes(wait.left)} before it."
     until = f"; deadline {wait.deadline:%d %b %H:%M} UTC, after which it still waits" if wait.deadline else ""
     return f"Waits since {wait.since:%H:%M:%S} UTC{until}."
 

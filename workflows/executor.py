@@ -99,6 +99,7 @@ class Executor:
         assert isinstance(action, Observe)  # noqa: S101 - narrows the type; rounds hold nothing else
         seen: tuple[Observation, ...] = ()
         for attempt in range(self._attempts):
+            await self._resumed()
             self.ledger.begin(step.id, workflow.now())
             self.changed()
             seen = await self._observe(step.id, step.title, action.subjects, attempt)
@@ -216,6 +217,9 @@ class Executor:
             await self._end_watch()
 
     def _is_due(self, step: Step) -> bool:
+        # A gate may open while the run is paused: people decide meanwhile, and what follows waits.
+        if self.ledger.paused and not isinstance(step.action, Gate):
+            return False
         return step.id not in self._held and all(self.ledger.is_over(before) for before in step.after)
 
     async def _perform(self, step: Step) -> None:
@@ -307,7 +311,9 @@ class Executor:
     async def _word_about(self, step: Step) -> Resolution | None:
         """What a person decided about a step that waits; None: the run is aborted instead."""
         self.changed()
-        await workflow.wait_condition(lambda: self.ledger.resolved(step.id) or self._gives_up)
+        await workflow.wait_condition(
+            lambda: (self.ledger.resolved(step.id) and not self.ledger.paused) or self._gives_up
+        )
         return self.ledger.take(step.id) if self.ledger.resolved(step.id) else None
 
     def _skip(self, step: Step, answer: Skip) -> None:
@@ -337,23 +343,32 @@ class Executor:
 
     async def _hold(self, step: Step) -> None:
         """Until a person has decided, and the decision stands; or until the run is aborted."""
-        while not self._aborted and not self.ledger.resolved(step.id):
+        while not self._is_decided(step):
             await self._until_decided(step)
             if not self._aborted:
                 # After a reset Temporal repeats old signals before it tells of the reset, which revokes them.
                 await workflow.sleep(SETTLED, summary="Let the decision settle")
 
     async def _until_decided(self, step: Step) -> None:
-        def decided() -> bool:
-            return self._aborted or self.ledger.resolved(step.id)
+        while not self._is_decided(step):
+            await self._wait_at_gate(step)
 
-        left = gate_deadline(self.ledger.waits[step.id], workflow.now())
+    async def _wait_at_gate(self, step: Step) -> None:
+        """Until it is decided, its deadline passes, or a pause begins or ends: while the run is paused it waits too."""
+        paused = self.ledger.paused
+        left = None if paused else gate_deadline(self.ledger.waits[step.id], workflow.now())
         try:
-            await workflow.wait_condition(decided, timeout=left, timeout_summary=f"Deadline: {step.title}")
+            await workflow.wait_condition(
+                lambda: self._is_decided(step) or self.ledger.paused is not paused,
+                timeout=left,
+                timeout_summary=f"Deadline: {step.title}",
+            )
         except TimeoutError:
             self.ledger.overdue(step.id)
             self.changed()
-            await workflow.wait_condition(decided)
+
+    def _is_decided(self, step: Step) -> bool:
+        return self._aborted or self.ledger.resolved(step.id)
 
     async def _ask_operator(self, step: Step, task: OperatorTask) -> None:
         while not self._gives_up:
@@ -431,6 +446,11 @@ class Executor:
     def _is_complete(self, plan: Plan, stage: int) -> bool:
         """Whether all of a stage is over but its gates."""
         return all(self.ledger.is_over(step.id) for step in plan.steps_of(stage) if not isinstance(step.action, Gate))
+
+    async def _resumed(self) -> None:
+        """Wait while the run is paused; an abort ends a pause too."""
+        while self.ledger.paused:
+            await workflow.wait_condition(lambda: not self.ledger.paused)
 
     # Small things
 

@@ -22,11 +22,14 @@ from workflows.messages import (
     Approve,
     Confirm,
     Message,
+    Pause,
     Reject,
+    Resume,
     Retry,
     Skip,
 )
-from workflows.status import DecisionRecord, Hint, StepRecord, StepState, Wait
+from workflows.pausing import resumed, shown
+from workflows.status import DecisionRecord, Hint, Paused, StepRecord, StepState, Wait
 
 MAX_DECISIONS = 200
 """Wishes kept word by word: far more than a run needs, few enough that a flood of signals can't fill its history."""
@@ -49,6 +52,7 @@ class Ledger:
         self.unrecorded = 0
         """Wishes beyond `MAX_DECISIONS`."""
         self.abort: Abort | None = None
+        self.paused: Paused | None = None
         self._resolutions: dict[str, Resolution] = {}
         self._closed_gates: dict[str, str] = {}
 
@@ -84,6 +88,7 @@ class Ledger:
     def give_up(self, abort: Abort, now: datetime) -> None:
         """The run is aborted: what waits for a person is left as it is, so nobody is asked about it any more."""
         self.abort = self.abort or abort
+        self.paused = None
         for step in [step for step in self.waits if not self.resolved(step)]:
             self.leave(step, now)
 
@@ -179,7 +184,7 @@ class Ledger:
     @property
     def open_waits(self) -> tuple[Wait, ...]:
         """What waits for a person who has not decided yet."""
-        return tuple(wait for wait in self.waits.values() if not self.resolved(wait.step))
+        return tuple(shown(wait, self.paused) for wait in self.waits.values() if not self.resolved(wait.step))
 
     def resolved(self, step: str) -> bool:
         """Whether a person has decided about a step that waits."""
@@ -223,12 +228,25 @@ class Ledger:
         if isinstance(wish, Abort):
             self.give_up(wish, now)
             return _yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
+        if isinstance(wish, Pause):
+            self.paused = Paused(by=wish.by, reason=wish.reason, since=now)
+            return _yes("paused: steps that run end, none begins until the run is resumed; deadlines wait")
+        if isinstance(wish, Resume):
+            self._resume(now)
+            return _yes("the run goes on")
         assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm)  # noqa: S101 - narrows the type, all are handled
         step = self._step_of(wish)
         self._resolutions[step] = wish
         if isinstance(wish, Approve | Reject):
             self._closed_gates[wish.gate] = f"{'approved' if isinstance(wish, Approve) else 'rejected'} by {wish.by}"
-        return _yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}")
+        later = self.paused is not None and not isinstance(wish, Approve | Reject)
+        held = "; takes effect when the run is resumed" if later else ""
+        return _yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}{held}")
+
+    def _resume(self, now: datetime) -> None:
+        assert self.paused is not None  # noqa: S101 - no other wish to resume is accepted
+        self.waits = {step: resumed(wait, self.paused, now) for step, wait in self.waits.items()}
+        self.paused = None
 
     def _objection(self, wish: Message) -> Answer | None:
         by = getattr(wish, "by", "")
@@ -243,6 +261,8 @@ class Ledger:
             Retry: self._about_retry,
             Skip: self._about_skip,
             Confirm: self._about_confirm,
+            Pause: self._about_pause,
+            Resume: self._about_resume,
         }
         check = checks.get(type(wish))
         return check(wish) if check else None
@@ -282,6 +302,14 @@ class Ledger:
         if wait is None or wait.kind != "operator task":
             return self._not_waiting(wish.step, "confirm", "operator task")
         return self._already(wish.step)
+
+    def _about_pause(self, _: Pause) -> Answer | None:
+        if self.paused is None:
+            return None
+        return _no(f"the run is already paused, by {self.paused.by} since {self.paused.since:%H:%M:%S} UTC")
+
+    def _about_resume(self, _: Resume) -> Answer | None:
+        return None if self.paused else _no("the run is not paused")
 
     def _already(self, step: str) -> Answer | None:
         return _no(f"{step} was already decided upon") if self.resolved(step) else None

@@ -134,6 +134,20 @@ class Confirm(Message):
     comment: Text = ""
 
 
+class Pause(Message):
+    """Begin nothing new. What runs ends by itself; silences go on being extended, deadlines wait."""
+
+    by: By
+    reason: Reason
+
+
+class Resume(Message):
+    """Go on after a pause. What was decided meanwhile takes effect."""
+
+    by: By
+    comment: Text = ""
+
+
 SIGNAL_MODELS: dict[str, type[Message]] = {
     "approve": Approve,
     "reject": Reject,
@@ -141,13 +155,15 @@ SIGNAL_MODELS: dict[str, type[Message]] = {
     "skip": Skip,
     "abort": Abort,
     "confirm": Confirm,
+    "pause": Pause,
+    "resume": Resume,
 }
 
 
 class Decide(Message):
     """What the command line sends: the same wishes as an update, validated and answered at once."""
 
-    signal: Literal["approve", "reject", "retry", "skip", "abort", "confirm"]
+    signal: Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume"]
     payload: dict[str, str | bool] = Field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ FAILOVER = "ControlledFailover"
 FAILBACK = "ControlledFailback"
 HEALTH_CHECK = "HealthCheck"
 
-SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm")
+SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume")
 STATUS_QUERY = "status"
 PLAN_QUERY = "plan"
 REPORT_QUERY = "report"

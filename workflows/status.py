@@ -62,6 +62,14 @@ class StepRecord(Told):
         return self.ended - self.began if self.began and self.ended else None
 
 
+class Paused(Told):
+    """A pause: what runs ends, nothing new begins."""
+
+    by: str
+    reason: str
+    since: datetime
+
+
 class Hint(Told):
     """A signal that would be understood now, with the JSON to paste."""
 
@@ -85,6 +93,8 @@ class Wait(Told):
     code: str = ""
     since: datetime
     deadline: datetime | None = None
+    left: timedelta | None = None
+    """Until the deadline, while the run is paused: it goes on to count when the run is resumed."""
     overdue: bool = False
     """Its deadline has passed. It is still waiting: a gate never opens by itself."""
     can_force: bool = False
@@ -147,6 +157,7 @@ class Status(Told):
     stages: tuple[StageView, ...] = ()
     steps: tuple[StepRecord, ...] = ()
     waits: tuple[Wait, ...] = ()
+    paused: Paused | None = None
     decisions: tuple[DecisionRecord, ...] = ()
     health: tuple[Verdict, ...] = ()
     outage: Outage | None = None

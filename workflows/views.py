@@ -64,7 +64,8 @@ def _state(records: list[StepRecord], *, ended: bool) -> _StageState:
 
 def phase(status: Status) -> tuple[str, str]:
     """Where the run is and what it waits for, each short enough for a search attribute."""
-    waiting = "; ".join(wait.title for wait in status.waits)[:200] or "nothing"
+    paused = [f"resume, paused by {status.paused.by}"] if status.paused else []
+    waiting = "; ".join([*paused, *(wait.title for wait in status.waits)])[:200] or "nothing"
     if status.outcome is not None:
         return f"ended: {status.outcome.value}", waiting
     busy = [stage for state in ("waiting", "running") for stage in status.stages if stage.state == state]

@@ -91,6 +91,29 @@ async def test_aborting_asks_or_needs_yes(worked: Shell) -> None:
     assert (await worked.about("status")).code == ExitCode.ABORTED
 
 
+async def test_pausing_and_resuming(worked: Shell) -> None:
+    await worked.start("gate")
+    assert (await worked.about("pause")).code == ExitCode.USAGE
+    early = await worked.about("resume", "--by", "bob")
+    assert (early.code, early.err) == (ExitCode.REFUSED, "Not accepted: the run is not paused\n")
+    paused = await worked.about("pause", "--reason", "the vendor calls", "--by", "bob")
+    assert paused.code == ExitCode.OK, paused.err
+    assert paused.out.startswith("Accepted: paused: steps that run end")
+    again = await worked.about("pause", "--reason", "too", "--by", "ann")
+    assert again.code == ExitCode.REFUSED
+    assert "already paused, by bob since" in again.err
+
+    status = await worked.about("status")
+    assert status.code == ExitCode.WAITING
+    assert "⚑ Paused by bob since" in status.out
+    assert f"To go on: python -m starters.resume --cluster {worked.cluster}" in status.out
+    unasked = await worked.about("resume")
+    assert unasked.code == ExitCode.USAGE
+    assert "add --yes" in unasked.err
+    resumed = await worked.about("resume", "--yes", "--by", "bob")
+    assert (resumed.code, resumed.out.splitlines()[-1]) == (ExitCode.OK, "Accepted: the run goes on")
+
+
 async def test_what_is_not_understood_is_refused_with_what_would_be(worked: Shell) -> None:
     await worked.start("gate")
     for command, arguments, said in (

@@ -59,10 +59,16 @@ async def test_no_sequence_of_signals_breaks_a_run(
     world.trouble(JAMMED, failure("failed"))
     held = world.hold("0-observe-acd-jb1")
     async with running(client, world) as run:
+        resumed = 0
 
         async def send(moment: str) -> None:
+            """Say it all, and go on if that has paused the run."""
+            nonlocal resumed
             for _, signal, said in (s for s in sent if s[0] == moment):
                 await run.say(signal, *said)
+            if (await run.status()).paused:
+                assert (await run.decide("resume", by="ada")).accepted
+                resumed += 1
 
         await held.reached.wait()
         await send("health")
@@ -87,5 +93,5 @@ async def test_no_sequence_of_signals_breaks_a_run(
     assert described.status is WorkflowExecutionStatus.COMPLETED
     assert report.outcome is RunOutcome.COMPLETED
     assert world.violations == []
-    assert len(report.decisions) == len(sent) + len(GATES) + 1
+    assert len(report.decisions) == len(sent) + len(GATES) + 1 + resumed
     assert [d.about for d in report.decisions if d.accepted and d.signal == "approve"] == list(GATES)
