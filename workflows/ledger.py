@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from inventory.models import Approval
 from procedure.plan import Gate, OperatorTask, Step
@@ -368,9 +369,14 @@ def _no(text: str) -> Answer:
 
 
 def _not_understood(signal: str, error: ValidationError) -> str:
-    wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:5])
+    wrong = "; ".join(_wrong(e) for e in error.errors()[:5])
     fields = ", ".join(SIGNAL_MODELS[signal].model_fields)
     return f"{signal} not understood ({wrong}); it takes one JSON object with the fields {fields}"
+
+
+def _wrong(error: ErrorDetails) -> str:
+    where = ".".join(map(str, error["loc"]))
+    return f"{where}: {error['msg']}" if where else "what was sent is no JSON object"
 
 
 def _gate_hints(gate: str, code: str) -> tuple[Hint, ...]:
