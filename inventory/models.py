@@ -387,6 +387,14 @@ class GatePolicy(Model):
     """After it the run stays where it is and says so: a gate never opens by itself."""
 
 
+class LongGatePolicy(GatePolicy):
+    """A gate that is open for as long as the work lasts: without it a VM-Host would come back at once."""
+
+    enabled: Literal[True] = True
+    deadline: Duration = timedelta(days=14)
+    """After it the gate stays open and says so."""
+
+
 class Approval(Model):
     """Who may decide, and where."""
 
@@ -395,6 +403,7 @@ class Approval(Model):
     before_start: GatePolicy = GatePolicy()
     before_power_off: GatePolicy = GatePolicy()
     functionality: GatePolicy = GatePolicy()
+    maintenance_finished: LongGatePolicy = LongGatePolicy()
 
 
 class Timings(Model):

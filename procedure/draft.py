@@ -10,7 +10,7 @@ from inventory.models import GatePolicy, Machine
 from procedure.as_found import AsFound
 from procedure.commands import AnyCommand, StartComponent, StopComponent
 from procedure.conditions import is_service
-from procedure.plan import Gate, GateName, OperatorTask, Plan, Stage, Step, Upkeep
+from procedure.plan import ChildRun, Direction, Gate, GateName, OperatorTask, Plan, Stage, Step, Upkeep
 from procedure.situation import Situation
 
 Over = tuple[str, ...]
@@ -73,6 +73,11 @@ class Draft:
         gate_id = self._id(stage, f"gate-{name}")
         return self.add(Step(id=gate_id, stage=stage, title=question, action=action, after=after))
 
+    def run(self, stage: int, name: str, child: ChildRun, *, after: Over, title: str, expected: timedelta) -> Over:
+        """A run of its own as a step."""
+        step_id = self._id(stage, name)
+        return self.add(Step(id=step_id, stage=stage, title=title, action=child, after=after, expected=expected))
+
     def steps_on(self, stage: int, target: str) -> Over:
         """Steps of a stage that are about a target."""
         return tuple(s.id for s in self._steps if s.stage == stage and getattr(s.action, "target", "") == target)
@@ -89,7 +94,7 @@ class Draft:
         """Repeat a command in the background, from some steps on until others are over."""
         self._upkeep.append(Upkeep(command=command, every=every, after=after, until=until))
 
-    def plan(self, direction: Literal["failover", "failback"]) -> Plan:
+    def plan(self, direction: Direction) -> Plan:
         """The plan, checked."""
         return Plan(
             direction=direction,

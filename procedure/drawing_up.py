@@ -6,17 +6,13 @@ later version of the product would draw up another.
 
 from __future__ import annotations
 
-from typing import Literal
-
-from procedure import failover, health_check
+from procedure import failover, health_check, maintenance
 from procedure.as_found import AsFound
 from procedure.facts import Facts
-from procedure.plan import Plan, Step
+from procedure.plan import Direction, Plan, Step
 from procedure.situation import Situation
 from procedure.values import Value
 from procedure.verdicts import Verdict
-
-Direction = Literal["failover", "failback"]
 
 
 class Intent(Value):
@@ -29,6 +25,8 @@ class Intent(Value):
     """Failback: the state that is restored. None: the cluster's own, as the facts tell it."""
     earlier: str = ""
     """Failback: reference of the failover that is undone; empty: none is known."""
+    both: bool = False
+    """Maintenance: the other VM-Host afterwards, too."""
 
 
 class DrawnUp(Value):
@@ -47,7 +45,9 @@ def rounds(situation: Situation, intent: Intent) -> tuple[Step, ...]:
 
 
 def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
-    """Judge the facts and, if they allow a run, make its plan."""
+    """Judge the facts and, if they allow a run, make its plan. A maintenance touches nothing itself: its runs look."""
+    if intent.direction == "maintenance":
+        return DrawnUp(plan=maintenance.plan(situation, intent.reference, both=intent.both))
     health = health_check.judge(situation, facts)
     if not all(verdict.allows for verdict in health):
         return DrawnUp(health=health)

@@ -21,7 +21,8 @@ from procedure.subjects import Subject
 from procedure.values import Value
 
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=200)]
-GateName = Literal["before_start", "before_power_off", "functionality"]
+GateName = Literal["before_start", "before_power_off", "functionality", "maintenance_finished"]
+Direction = Literal["failover", "failback", "maintenance"]
 
 
 class Gate(Value):
@@ -57,7 +58,22 @@ class Observe(Value):
     subjects: tuple[Subject, ...]
 
 
-Action = Annotated[AnyCommand | Gate | OperatorTask | Observe, Field(discriminator="kind")]
+class ChildRun(Value):
+    """A run of its own, which this one begins and waits for."""
+
+    kind: Literal["child_run"] = "child_run"
+    direction: Literal["failover", "failback"]
+    host: str
+    """VM-Host that goes down, or comes back."""
+    expected_outage: timedelta = timedelta(0)
+
+    @property
+    def target(self) -> str:
+        """The VM-Host."""
+        return self.host
+
+
+Action = Annotated[AnyCommand | Gate | OperatorTask | Observe | ChildRun, Field(discriminator="kind")]
 
 
 class Step(Value):
@@ -75,10 +91,10 @@ class Step(Value):
 
     @property
     def mutates(self) -> bool:
-        """Whether it changes a system: a gate and an observation don't, an operator task and most commands do."""
+        """Whether it changes a system: a gate and an observation don't; most commands, tasks and runs do."""
         if isinstance(self.action, Command):
             return self.action.mutates
-        return isinstance(self.action, OperatorTask)
+        return isinstance(self.action, OperatorTask | ChildRun)
 
 
 class Stage(Value):
@@ -110,10 +126,10 @@ class Plan(Value):
         ValueError: step ids are not unique, a predecessor or a stage does not exist, or the steps wait in a circle.
     """
 
-    direction: Literal["failover", "failback"]
+    direction: Direction
     cluster: str
     vacated: str
-    """VM-Host that goes down (failover), or comes back (failback)."""
+    """VM-Host that goes down (failover), comes back (failback), or does both (maintenance)."""
     surviving: str
     reference: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Names the run in backups, snapshots and silences."""

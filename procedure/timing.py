@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from procedure.plan import Gate, Plan
+from procedure.plan import ChildRun, Gate, Plan
 from procedure.values import Value
 
 _NOTHING = timedelta(0)
-_OUTAGE_ENDS = {"failover": 11, "failback": 12}
-"""The stage that starts the software again: with its last step the outage is over."""
+_OUTAGE_ENDS = {"failover": 11, "failback": 12, "maintenance": 0}
+"""The stage that starts the software again: with its last step the outage is over. A maintenance has none: its runs
+have outages of their own."""
 
 
 class Path(Value):
@@ -46,8 +47,11 @@ def expected_duration(plan: Plan) -> timedelta:
 def expected_outage(plan: Plan) -> timedelta:
     """From the first stop of stage 3 until all software that starts again is healthy.
 
-    What the probes measure ends there too; they only look on for longer, to see that it stays so.
+    What the probes measure ends there too; they only look on for longer, to see that it stays so. Of a maintenance it
+    is the outages of all its runs together.
     """
+    if plan.direction == "maintenance":
+        return sum((s.action.expected_outage for s in plan.steps if isinstance(s.action, ChildRun)), _NOTHING)
     found = spans(plan)
     stopped = [found[step.id].begins for step in plan.steps_of(plan.outage_from) if step.mutates]
     started = [found[step.id].ends for step in plan.steps_of(_OUTAGE_ENDS[plan.direction])]

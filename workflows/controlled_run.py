@@ -15,9 +15,9 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from inventory.digest import digest
     from procedure import timing
-    from procedure.drawing_up import Direction, DrawnUp, Intent, draw_up, rounds
+    from procedure.drawing_up import DrawnUp, Intent, draw_up, rounds
     from procedure.facts import Facts
-    from procedure.plan import Plan
+    from procedure.plan import Direction, Plan
     from procedure.reports import Outcome, RunOutcome, StepProblem
     from procedure.situation import Situation
     from workflows import names
