@@ -11,7 +11,7 @@ from inventory.values import show_duration
 from procedure import timing
 from procedure.commands.base import Command
 from procedure.facts import Facts
-from procedure.plan import Gate, Observe, OperatorTask, Plan, Stage, Step
+from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Stage, Step
 from procedure.situation import Situation
 from procedure.values import Value
 from procedure.verdicts import Answer
@@ -67,6 +67,10 @@ def _particulars(step: Step, situation: Situation) -> dict[str, object]:
         return {"details": (*vouched, *checklist), "deadline_seconds": action.deadline.total_seconds()}
     if isinstance(action, OperatorTask):
         return {"details": tuple(action.instructions.splitlines())}
+    if isinstance(action, ChildRun):
+        return {
+            "details": (f"a {action.direction} as if it were started by itself: plan, gates and report are its own",)
+        }
     return {"details": tuple(subject.key for subject in action.subjects)}
 
 
@@ -102,8 +106,9 @@ def as_text(plan: Plan, situation: Situation) -> str:
 
 
 def _head(plan: Plan) -> Iterator[str]:
-    verb = "is vacated" if plan.direction == "failover" else "returns"
-    yield f"{plan.direction.capitalize()} of cluster {plan.cluster}: {plan.vacated} {verb}, {plan.surviving} goes on"
+    verbs = {"failover": "is vacated", "failback": "returns", "maintenance": "is vacated and returns"}
+    what = f"{plan.vacated} {verbs[plan.direction]}, {plan.surviving} goes on"
+    yield f"{plan.direction.capitalize()} of cluster {plan.cluster}: {what}"
     yield f"Plan {plan.digest}, reference {plan.reference}"
     yield ""
     yield "A step starts when what it waits for is over. All steps of one group run at the same time."

@@ -42,6 +42,7 @@ from workflows.connection import ConnectionTrouble, Profile
 from workflows.controlled_failback import ControlledFailback
 from workflows.controlled_failover import ControlledFailover
 from workflows.health_check import HealthCheckRun
+from workflows.maintenance import Maintenance
 from workflows.search_attributes import AttributesMissing
 
 LOGGER = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ def make_worker(settings: Settings, inventory: Inventory, client: Client, hands:
     return Worker(
         client,
         task_queue=names.task_queue(inventory.cluster),
-        workflows=[ControlledFailover, ControlledFailback, HealthCheckRun],
+        workflows=[ControlledFailover, ControlledFailback, Maintenance, HealthCheckRun],
         activities=StepActivities(inventory, hands).all(),
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         interceptors=[StepContext()],

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.details import render
     from workflows.executor import Executor, code_from
     from workflows.ledger import Ledger
-    from workflows.messages import SIGNAL_MODELS, Abort, Answer, Decide, RunRequest
+    from workflows.messages import CANCELLED, SIGNAL_MODELS, Answer, Decide, RunRequest
     from workflows.requests import known_host
     from workflows.status import RunReport, Status, StepState
     from workflows.views import next_steps, phase, stage_views
@@ -67,7 +67,7 @@ class ControlledRun:
             # Shielded: what changes something ends by itself, also when the run is cancelled from Temporal's side.
             await asyncio.shield(procedure)
         except asyncio.CancelledError:
-            self._ledger.give_up(Abort(by="Temporal", reason="the workflow was cancelled"), workflow.now())
+            self._ledger.give_up(CANCELLED, workflow.now())
             self._changed()
             await procedure
         showing.cancel()
@@ -90,12 +90,15 @@ class ControlledRun:
         plan = await self._drawn(executor, facts)
         if plan is None:
             return
-        self._plan_told = _figures(plan)
-        self._changed()
+        self._plan_is(plan)
         await executor.run(plan)
         if self._ledger.abort is not None and executor.touched(plan):
             await executor.clean_up(plan)
         self._conclude(*self._judge_the_run(plan, executor))
+
+    def _plan_is(self, plan: Plan) -> None:
+        self._plan_told = _figures(plan)
+        self._changed()
 
     async def _drawn(self, executor: Executor, facts: Facts) -> Plan | None:
         """The plan; None where there is none and the run has ended."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from procedure.reports import RunOutcome
 from procedure.verdicts import Answer
-from workflows.status import Hint, RunReport, StageView, Status, StepState, Wait
+from workflows.status import Hint, RunReport, RunView, StageView, Status, StepState, Wait
 
 LIMIT = 3700
 """Bytes; a little below the 4 kB that a proxy in front of the Web UI may refuse."""
@@ -28,7 +28,7 @@ def render(status: Status) -> str:
     text = _head(status)
     if status.waits:
         text = f"{text}\n\n{_waits(status, _room(text))}"
-    for part in filter(None, (_heard(status), _running(status), _stages(status), _notes(status))):
+    for part in filter(None, (_runs(status), _heard(status), _running(status), _stages(status), _notes(status))):
         if len(part.encode()) > _room(text):
             return text + _MORE
         text = f"{text}\n\n{part}"
@@ -209,6 +209,23 @@ def _json(hint: Hint) -> str:
 
 
 # --- what else there is to see ----------------------------------------------------------------------------------------
+
+
+def _runs(status: Status) -> str:
+    """Of a maintenance: where its failover and its failback are seen, and decided about."""
+    if not status.runs:
+        return ""
+    lines = [f"- {_line(_run(run), 300)}" for run in status.runs]
+    return "#### Runs of their own, each with its gates (see Relationships)\n\n" + "\n".join(lines)
+
+
+def _run(run: RunView) -> str:
+    name = f"{run.name}, workflow {run.workflow_id}, run {run.run_id}"
+    if not run.is_over:
+        return f"▶ {name}: under way; what it waits for is shown and decided there"
+    ended = run.outcome.value if run.outcome else "without a report"
+    outage = f", outage {_minutes(run.outage.duration)}" if run.outage and run.outage.began else ""
+    return f"{name}: {ended}{outage}"
 
 
 def _running(status: Status) -> str:

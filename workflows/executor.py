@@ -7,7 +7,7 @@ the operator: retry, skip, abort.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
         ObserveOrder,
         StepOrder,
     )
-    from procedure.plan import Gate, Observe, OperatorTask, Plan, Step, Upkeep
+    from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
     from procedure.subjects import Subject
@@ -41,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.status import StepState
 
 T = TypeVar("T")
+BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
 
 MARGIN = timedelta(minutes=2)
 """Added to a command's own deadline: time to observe, act and report around the wait."""
@@ -66,6 +67,8 @@ class Executor:
     changed: Callable[[], None]
     """Called whenever something that people see has changed."""
     notes: list[str] = field(default_factory=list)
+    begin_run: BeginRun | None = None
+    """Begins a run of its own and waits for it; None: the plan has none."""
     _interruptible: dict[workflow.ActivityHandle[Any], None] = field(default_factory=dict)
     """What only looks or waits. In the order it was begun, so that a replay interrupts in the same order."""
     _held: list[str] = field(default_factory=list)
@@ -227,6 +230,8 @@ class Executor:
             await self._pass_gate(step, step.action)
         elif isinstance(step.action, OperatorTask):
             await self._ask_operator(step, step.action)
+        elif isinstance(step.action, ChildRun):
+            await self._see_through(step, step.action)
         elif isinstance(step.action, Command):
             await self._carry_out(step, step.action)
 
@@ -321,12 +326,30 @@ class Executor:
         record.reason, record.decided_by = answer.reason, answer.by
         self.ledger.end(step.id, Outcome.SKIPPED, workflow.now())
 
+    # Runs of their own
+
+    async def _see_through(self, step: Step, child: ChildRun) -> None:
+        """A run that does not end well is a problem of its step, like a command that does not."""
+        assert self.begin_run is not None  # noqa: S101 - who draws up such a plan can begin its runs
+        answer: Retry | Skip | None = None
+        while answer is None or isinstance(answer, Retry):
+            self.ledger.begin(step.id, workflow.now())
+            self.changed()
+            result = await self.begin_run(child)
+            if isinstance(result, StepReport):
+                self.ledger.end(step.id, result.outcome, workflow.now(), result)
+                return
+            answer = await self._ask_about(step, result, can_force=False)
+            if answer is None:
+                return
+
     # People
 
     async def _pass_gate(self, step: Step, gate: Gate) -> None:
-        code = code_from(workflow.random().getrandbits(24))
-        self.ledger.wait_at_gate(step, gate, code, workflow.now())
-        self.changed()
+        if step.id not in self.ledger.waits:  # It is there when a maintenance goes on as a new run.
+            code = code_from(workflow.random().getrandbits(24))
+            self.ledger.wait_at_gate(step, gate, code, workflow.now())
+            self.changed()
         await self._hold(step)
         if not self.ledger.resolved(step.id):
             return
@@ -409,6 +432,9 @@ class Executor:
 
     async def _keep_up(self, upkeep: Upkeep) -> None:
         over = self.ledger.is_over
+        if all(over(step) for step in upkeep.after):
+            # The run goes on where another one left off, and when that one did it last nobody here knows.
+            await self._keep_up_once(upkeep)
         await workflow.wait_condition(lambda: self._is_at_end(upkeep) or all(over(step) for step in upkeep.after))
         while not self._is_at_end(upkeep):
             try:
@@ -453,6 +479,11 @@ class Executor:
             await workflow.wait_condition(lambda: not self.ledger.paused)
 
     # Small things
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is kept up at this moment."""
+        return not self._held
 
     @property
     def _aborted(self) -> bool:

@@ -30,6 +30,7 @@ from workflows.messages import (
     Skip,
 )
 from workflows.pausing import resumed, shown
+from workflows.so_far import LedgerState
 from workflows.status import DecisionRecord, Hint, Paused, StepRecord, StepState, Wait
 
 MAX_DECISIONS = 200
@@ -54,8 +55,40 @@ class Ledger:
         """Wishes beyond `MAX_DECISIONS`."""
         self.abort: Abort | None = None
         self.paused: Paused | None = None
+        self.resumed: Resume | None = None
+        """By whom, the last time."""
         self._resolutions: dict[str, Resolution] = {}
         self._closed_gates: dict[str, str] = {}
+
+    # A maintenance that goes on as a new run
+
+    @property
+    def only_gates_wait(self) -> bool:
+        """Whether all there is to do is to wait at a gate that nobody has decided about."""
+        waits = self.waits.values()
+        busy = any(record.state is StepState.RUNNING for record in self.records.values())
+        gates = all(wait.kind == "gate" and not self.resolved(wait.step) for wait in waits)
+        return bool(waits) and gates and not busy and self.abort is None
+
+    def carried_over(self) -> LedgerState:
+        """What the next run needs to know, while only gates wait."""
+        return LedgerState(
+            records=tuple(self.records.values()),
+            waits=tuple(self.waits.values()),
+            decisions=tuple(self.decisions),
+            unrecorded=self.unrecorded,
+            closed_gates=self._closed_gates,
+            paused=self.paused,
+        )
+
+    def take_over(self, state: LedgerState) -> None:
+        """Go on where the run before has left off. Gates keep their code: it may be on a screen."""
+        self.records = {record.id: record for record in state.records}
+        self.waits = {wait.step: wait for wait in state.waits}
+        self.decisions = list(state.decisions)
+        self.unrecorded = state.unrecorded
+        self._closed_gates = dict(state.closed_gates)
+        self.paused = state.paused
 
     # Steps
 
@@ -234,6 +267,7 @@ class Ledger:
             return _yes("paused: steps that run end, none begins until the run is resumed; deadlines wait")
         if isinstance(wish, Resume):
             self._resume(now)
+            self.resumed = wish
             return _yes("the run goes on")
         assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm)  # noqa: S101 - narrows the type, all are handled
         step = self._step_of(wish)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from inventory.models import Inventory
 from procedure.as_found import AsFound
+from workflows.so_far import SoFar
 
 By = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
@@ -73,6 +74,22 @@ class FailbackRequest(RunRequest):
         return self.returning
 
 
+class MaintenanceRequest(RunRequest):
+    """Start of a whole maintenance."""
+
+    vacate: str
+    """VM-Host that is to be taken down and brought back."""
+    both: bool = False
+    """The other one afterwards, too."""
+    so_far: SoFar | None = None
+    """Of the maintenance that goes on with this request; None: it begins."""
+
+    @property
+    def host(self) -> str:
+        """The VM-Host that is first."""
+        return self.vacate
+
+
 class HealthRequest(Message):
     """Start of a health check alone."""
 
@@ -124,6 +141,10 @@ class Abort(Message):
 
     by: By
     reason: Reason
+
+
+CANCELLED = Abort(by="Temporal", reason="the workflow was cancelled")
+"""What a cancellation from Temporal's side means for a run."""
 
 
 class Confirm(Message):

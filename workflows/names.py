@@ -14,6 +14,7 @@ SEARCH_ATTRIBUTES = (CLUSTER, STAGE, WAITING)
 FAILOVER = "ControlledFailover"
 """Type of the run in Temporal; starters need no more of a workflow than its name."""
 FAILBACK = "ControlledFailback"
+MAINTENANCE = "Maintenance"
 HEALTH_CHECK = "HealthCheck"
 
 SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume")
@@ -26,6 +27,11 @@ DECIDE_UPDATE = "decide"
 def workflow_id(cluster: str) -> str:
     """One id per cluster for both directions: two runs can't meet (invariant 8)."""
     return f"cluster-{cluster}"
+
+
+def maintenance_workflow_id(cluster: str) -> str:
+    """An id of its own, since its failover and its failback have that of the cluster, one after the other."""
+    return f"maintenance-{cluster}"
 
 
 def health_workflow_id(cluster: str) -> str:

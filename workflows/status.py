@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from procedure.as_found import AsFound
+from procedure.plan import Direction
 from procedure.reports import Outage, Outcome, RunOutcome, StepProblem, StepReport
 from procedure.verdicts import Verdict
 
@@ -128,11 +129,38 @@ class StageView(Told):
     ended: datetime | None = None
 
 
+class RunView(Told):
+    """A run that a maintenance has begun, in a few of the words of its report."""
+
+    direction: Literal["failover", "failback"]
+    vacated: str
+    """VM-Host that goes, or comes back."""
+    workflow_id: str
+    run_id: str
+    reference: str = ""
+    began: datetime
+    ended: datetime | None = None
+    outcome: RunOutcome | None = None
+    outcome_reason: str = ""
+    outage: Outage | None = None
+    as_found: AsFound | None = None
+
+    @property
+    def name(self) -> str:
+        """For example "the failover of vm-host-1"."""
+        return f"the {self.direction} of {self.vacated}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.ended is not None
+
+
 class Status(Told):
     """The whole state of a run."""
 
     cluster: str
-    direction: Literal["failover", "failback"] = "failover"
+    direction: Direction = "failover"
     vacated: str
     surviving: str
     reason: str = ""
@@ -162,13 +190,18 @@ class Status(Told):
     health: tuple[Verdict, ...] = ()
     outage: Outage | None = None
     as_found: AsFound | None = None
+    runs: tuple[RunView, ...] = ()
+    """Of a maintenance, in the order in which they began."""
     notes: tuple[str, ...] = ()
     """What a person should know: a silence that could not be extended, for example."""
 
     @property
     def intention(self) -> str:
         """What becomes of the VM-Host, in words."""
-        return f"{self.vacated} {'returns' if self.direction == 'failback' else 'is vacated'}"
+        if self.direction != "maintenance":
+            return f"{self.vacated} {'returns' if self.direction == 'failback' else 'is vacated'}"
+        follows = any(step.kind == "child_run" and step.target == self.surviving for step in self.steps)
+        return f"{self.vacated} is vacated and returns" + (f", then {self.surviving}" if follows else "")
 
 
 class RunReport(Status):

@@ -7,6 +7,7 @@ from typing import Literal
 from procedure.plan import Plan, Stage
 from procedure.reports import Outcome, RunOutcome
 from procedure.verdicts import Answer
+from workflows import maintenance_views
 from workflows.ledger import Ledger
 from workflows.status import RunReport, StageView, Status, StepRecord, StepState
 
@@ -79,6 +80,8 @@ def next_steps(report: RunReport) -> tuple[str, ...]:
     """What remains to be done by people, after a run that did not simply complete."""
     if report.outcome is None or report.outcome is RunOutcome.COMPLETED:
         return ()
+    if report.direction == "maintenance":
+        return (*_skipped(report), *maintenance_views.next_steps(report))
     if not report.plan_digest:
         ill = _ill(report)
         return (*ill, _BEGIN_AGAIN) if ill else (_AT_ANY_TIME,)

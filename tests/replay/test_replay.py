@@ -18,6 +18,7 @@ from workflows.controlled_failback import ControlledFailback
 from workflows.controlled_failover import ControlledFailover
 from workflows.converter import DATA_CONVERTER
 from workflows.health_check import HealthCheckRun
+from workflows.maintenance import Maintenance
 
 RECORDED = sorted(HISTORIES.glob("*.json"))
 
@@ -33,7 +34,7 @@ def test_every_story_is_recorded() -> None:
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
 async def test_a_recorded_run_is_replayed(path: Path) -> None:
     replayer = Replayer(
-        workflows=[ControlledFailover, ControlledFailback, HealthCheckRun],
+        workflows=[ControlledFailover, ControlledFailback, Maintenance, HealthCheckRun],
         data_converter=DATA_CONVERTER,
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +24,8 @@ from workflows import names
 from workflows.controlled_failback import ControlledFailback
 from workflows.controlled_failover import ControlledFailover
 from workflows.health_check import HealthCheckRun
-from workflows.messages import Answer, FailoverRequest
+from workflows.maintenance import Maintenance
+from workflows.messages import Answer, FailoverRequest, MaintenanceRequest
 from workflows.status import RunReport, Status, StepRecord, Wait
 
 PATIENCE = 30.0  # seconds of the wall; a run on paper takes about one
@@ -102,11 +103,14 @@ def own(inventory: Inventory, **changes: object) -> Inventory:
     return inventory.model_copy(update={"cluster": f"c-{uuid.uuid4().hex[:8]}", "timings": timings, **changes})
 
 
-def worker_for(client: Client, world: PaperWorld, queue: str) -> Worker:
+WORKFLOWS: Sequence[type] = (ControlledFailover, ControlledFailback, Maintenance, HealthCheckRun)
+
+
+def worker_for(client: Client, world: PaperWorld, queue: str, workflows: Sequence[type] = WORKFLOWS) -> Worker:
     return Worker(
         client,
         task_queue=queue,
-        workflows=[ControlledFailover, ControlledFailback, HealthCheckRun],
+        workflows=workflows,
         activities=world.activities(),
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         max_heartbeat_throttle_interval=SOON,
@@ -126,6 +130,22 @@ async def start(client: Client, world: PaperWorld, vacate: str = "vm-host-1") ->
         search_attributes=TypedSearchAttributes([SearchAttributePair(names.CLUSTER, inventory.cluster)]),
     )
     return Run(handle, world)
+
+
+async def start_maintenance(
+    client: Client, world: PaperWorld, vacate: str = "vm-host-1", *, reason: str = "new memory", both: bool = False
+) -> Run:
+    inventory = world.inventory
+    handle: WorkflowHandle[Any, RunReport] = await client.start_workflow(
+        names.MAINTENANCE,
+        MaintenanceRequest(inventory=inventory, vacate=vacate, both=both, reason=reason, requested_by="ada"),
+        id=names.maintenance_workflow_id(inventory.cluster),
+        task_queue=names.task_queue(inventory.cluster),
+        result_type=RunReport,
+        search_attributes=TypedSearchAttributes([SearchAttributePair(names.CLUSTER, inventory.cluster)]),
+    )
+    # Without its run id: it may go on as a new run.
+    return Run(client.get_workflow_handle(handle.id, result_type=RunReport), world)
 
 
 @asynccontextmanager

@@ -1,0 +1,104 @@
+"""What Temporal is told when a run begins, whoever begins it: a person by a starter, or a maintenance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from inventory.digest import digest
+from workflows import names
+from workflows.messages import RunRequest
+
+TASK_TIMEOUT = timedelta(seconds=5)
+"""For a worker to take a decision. Twice this is lost when a worker's host hangs; the default of 10 s is too much."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A run that is to begin."""
+
+    workflow: str
+    """Its type in Temporal."""
+    request: RunRequest
+    headline: str
+    """For example "failover of reference, vacate vm-host-1"."""
+    about: tuple[str, ...]
+    """Further lines of its static details."""
+
+    @property
+    def cluster(self) -> str:
+        """The cluster it is about."""
+        return self.request.inventory.cluster
+
+    @property
+    def workflow_id(self) -> str:
+        """Its id in Temporal: failover and failback share one, so that they can't meet."""
+        of = names.maintenance_workflow_id if self.workflow == names.MAINTENANCE else names.workflow_id
+        return of(self.cluster)
+
+    @property
+    def summary(self) -> str:
+        """One line for the Web UI."""
+        return self.headline[0].upper() + self.headline[1:]
+
+    @property
+    def details(self) -> str:
+        """Markdown for the Web UI."""
+        request = self.request
+        more = " --maintenance" if self.workflow == names.MAINTENANCE else ""
+        return "\n".join(
+            [
+                f"- Cluster: {self.cluster}",
+                *(f"- {line}" for line in self.about),
+                f"- Reason: {request.reason or 'none given'}",
+                f"- Requested by: {request.requested_by or 'nobody named'}",
+                f"- Inventory: {digest(request.inventory)}",
+                f"- On the command line: `python -m starters.status --cluster {self.cluster}{more} --watch`",
+            ]
+        )
+
+    @property
+    def memo(self) -> dict[str, str]:
+        """Shown beside the run."""
+        return {
+            "host": self.request.host,
+            "reason": self.request.reason,
+            "requested_by": self.request.requested_by,
+            "inventory_digest": digest(self.request.inventory),
+        }
+
+    @property
+    def search_attributes(self) -> TypedSearchAttributes:
+        """By which it is found."""
+        stage = "beginning" if self.workflow == names.MAINTENANCE else "00 Health check"
+        return TypedSearchAttributes(
+            [
+                SearchAttributePair(names.CLUSTER, self.cluster),
+                SearchAttributePair(names.STAGE, stage),
+                SearchAttributePair(names.WAITING, "nothing"),
+            ]
+        )
+
+
+def failover(request: RunRequest, *about: str) -> Opening:
+    """A failover."""
+    cluster, host = request.inventory.cluster, request.host
+    return Opening(
+        workflow=names.FAILOVER,
+        request=request,
+        headline=f"failover of {cluster}: vacate {host}",
+        about=(f"VM-Host to vacate: {host}", *about),
+    )
+
+
+def failback(request: RunRequest, *about: str) -> Opening:
+    """A failback."""
+    cluster, host = request.inventory.cluster, request.host
+    return Opening(
+        workflow=names.FAILBACK,
+        request=request,
+        headline=f"failback of {cluster}: {host} returns",
+        about=(f"VM-Host that returns: {host}", *about),
+    )
