@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from inventory.models import APPLICATION_ROLES, Role
-from lab.world import Operation, World
+from lab.watching import Operation
+from lab.world import World
 
 _LOG = logging.getLogger(__name__)
 

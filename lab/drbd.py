@@ -10,6 +10,8 @@ from lab.clock import Clock, Timer
 from lab.durations import Durations
 
 Disk = Literal["UpToDate", "Inconsistent", "Outdated"]
+RESYNCHRONISED = "drbd resynchronised"
+"""What is told when a resynchronisation has ended."""
 
 
 @dataclass
@@ -42,6 +44,8 @@ class DrbdPair:
         self._sync_seconds = 1.0
         self._sync_kib = 0.0
         self._sync_timer: Timer | None = None
+        self._sync_held: float | None = None
+        """The progress at which a fault holds every resynchronisation; None: nothing holds it."""
 
     def peer(self, machine: str) -> DrbdNode:
         """The other side."""
@@ -84,6 +88,8 @@ class DrbdPair:
         """Progress of a resynchronisation, 0 to 1."""
         if self._sync_target is None:
             return 1.0
+        if self._sync_held is not None:
+            return self._sync_held
         return min(1.0, (self._clock.now() - self._sync_began) / self._sync_seconds)
 
     @property
@@ -156,6 +162,19 @@ class DrbdPair:
         self._reconnect()
         self._changed(next(iter(self.nodes)), "drbd connected")
 
+    def hold_resync(self) -> None:
+        """A fault: resynchronisation stands still, the running one and any that begins."""
+        self._sync_held = self.synced() if self._sync_target else 0.0
+        if self._sync_timer is not None:
+            self._sync_timer.cancel()
+
+    def resume_resync(self) -> None:
+        """It goes on where it stood."""
+        done, self._sync_held = self._sync_held, None
+        if self._sync_target is not None and done is not None:
+            self._sync_began = self._clock.now() - done * self._sync_seconds
+            self._sync_timer = self._clock.after((1 - done) * self._sync_seconds, self._sync_done)
+
     def _written_alone(self, node: DrbdNode) -> float:
         if node.alone_since is None:
             return node.lacking
@@ -185,7 +204,10 @@ class DrbdPair:
         self._sync_target, self._sync_kib = target.machine, kib
         self._sync_began = self._clock.now()
         self._sync_seconds = max(self._durations.resync, kib / self._durations.resync_kib_per_second)
-        self._sync_timer = self._clock.after(self._sync_seconds, self._sync_done)
+        if self._sync_held is None:
+            self._sync_timer = self._clock.after(self._sync_seconds, self._sync_done)
+        else:
+            self._sync_held = 0.0
 
     def _sync_done(self) -> None:
         target, self._sync_target = self._sync_target, None
@@ -193,7 +215,7 @@ class DrbdPair:
             return
         self.nodes[target].disk = "UpToDate"
         self.peer(target).lacking = 0.0
-        self._changed(target, "drbd resynchronised")
+        self._changed(target, RESYNCHRONISED)
 
     def _stop_sync(self) -> None:
         if self._sync_timer is not None:

@@ -22,6 +22,12 @@ class Affected(Protocol):
     def pair_on(self, machine: str) -> PacemakerPair | None:
         """The pair of a machine."""
 
+    def start_by_itself(self, machine: str, *, automatic: bool) -> None:
+        """Whether a machine starts with its VM-Host."""
+
+    def resume_boot(self, machine: str) -> None:
+        """Go on with a boot."""
+
     def resume_shutdown(self, machine: str) -> None:
         """Go on with a shutdown."""
 
@@ -58,6 +64,30 @@ def _mend_drbd(world: Affected, machine: str) -> None:
         pair.drbd.repair()
 
 
+def _hold_resync(world: Affected, machine: str) -> None:
+    pair = world.pair_on(machine)
+    if pair and pair.drbd:
+        pair.drbd.hold_resync()
+
+
+def _resume_resync(world: Affected, machine: str) -> None:
+    pair = world.pair_on(machine)
+    if pair and pair.drbd:
+        pair.drbd.resume_resync()
+
+
+def _pull(world: Affected, machine: str) -> None:
+    pair = world.pair_on(machine)
+    if pair:
+        pair.prefer(pair.body, machine)
+
+
+def _let_go(world: Affected, machine: str) -> None:
+    pair = world.pair_on(machine)
+    if pair:
+        pair.clear(pair.body)
+
+
 def _clean_up_pair(world: Affected, machine: str) -> None:
     pair = world.pair_on(machine)
     if pair:
@@ -84,11 +114,18 @@ def _release_sessions(world: Affected, machine: str) -> None:
 
 
 _BEGINS: dict[str, _Effect] = {
+    "autostart": lambda world, machine: world.start_by_itself(machine, automatic=True),
+    "resync_stuck": _hold_resync,
+    "pulled_back": _pull,
     "drbd_standalone": _cut_drbd,
     "replication_stopped": _stop_replication,
     "replication_held": _hold_replication,
 }
 _ENDS: dict[str, _Effect] = {
+    "autostart": lambda world, machine: world.start_by_itself(machine, automatic=False),
+    "boot_stuck": lambda world, machine: world.resume_boot(machine),
+    "resync_stuck": _resume_resync,
+    "pulled_back": _let_go,
     "drbd_standalone": _mend_drbd,
     "pair_stuck": _clean_up_pair,
     "replication_stopped": _start_replication,

@@ -27,12 +27,19 @@ StateFault = Literal[
     "sudo_denied",
     "replication_stopped",
     "replication_held",
+    "autostart",
+    "boot_stuck",
+    "resync_stuck",
+    "pulled_back",
+    "haproxy_differs",
 ]
 """What is wrong as long as the fault lasts: no connection is accepted; connections
 are accepted and nothing is answered; a service stays in stopping; a session never
 ends; a pair's resources don't start on this machine; credentials are refused; the machine shows another host key; it
 does not shut down; a dump ends early and says nothing, or fails for want of room; DRBD does not speak to its peer;
-`sudo` refuses; replication has stopped with an error, or receives and does not replay."""
+`sudo` refuses; replication has stopped with an error, or receives and does not replay; a machine starts with its
+VM-Host, which is booting; it does not come up; DRBD's resynchronisation stands still; an old location constraint pulls
+the pair to this machine; its HAProxy starts with another configuration than before."""
 
 FaultKind = Literal[OperationFault, StateFault]
 OPERATION_FAULTS: tuple[str, ...] = get_args(OperationFault)
@@ -47,7 +54,8 @@ class Fault:
         machine: its name, that of a VM-Host, or `*` for all.
         kind: what goes wrong.
         operation: which operation, as a pattern such as `systemctl stop *`, `connect`, `Stop-Service *`, `query *`. For
-            `service_stuck` the service, for `sudo_denied` the command.
+            `service_stuck` the service, for `sudo_denied` the command, for `haproxy_differs` what differs: `weight` or
+            `backup`.
         times: how often it happens; None: until cleared.
         seconds: simulated seconds that `slow` adds.
         probability: how likely it is each time, 0 to 1.

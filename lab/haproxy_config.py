@@ -23,6 +23,7 @@ class Server:
     name: str
     endpoint: Endpoint
     backup: bool = False
+    weight: int = 1
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,15 @@ def _frontend(backend: Backend) -> list[str]:
 
 def _backend(backend: Backend, check: HealthCheck) -> list[str]:
     rules = ["balance first"] if backend.mode == "tcp" else ["balance roundrobin", "option httpchk GET /health"]
-    servers = [
-        f"server {_checked(server.name)} {server.endpoint} check{' backup' if server.backup else ''}"
-        for server in backend.servers
-    ]
+    servers = [_server(server) for server in backend.servers]
     timing = f"default-server inter {check.interval_ms}ms fall {check.fall} rise {check.rise}"
     lines = [f"mode {backend.mode}", *rules, f"timeout check {check.timeout_ms}ms", timing, *servers]
     return [f"backend {_checked(backend.name)}", *(f"  {line}" for line in lines)]
+
+
+def _server(server: Server) -> str:
+    weight = f" weight {server.weight}" if server.weight != 1 else ""
+    return f"server {_checked(server.name)} {server.endpoint} check{weight}{' backup' if server.backup else ''}"
 
 
 def _admin_page(page: AdminPage) -> list[str]:

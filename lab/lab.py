@@ -21,6 +21,7 @@ from inventory.models import AlertmanagerMonitoring, CommandPower, Inventory
 from lab.addresses import Site, derive
 from lab.alertmanager import Alertmanager, BasicCredentials
 from lab.auditors import Auditors, Violation
+from lab.balancer_station import BalancerStation
 from lab.callers import AgentSession, RequestCaller, SessionLength, Sessions
 from lab.certificates import CertificateAuthority
 from lab.clock import ScaledClock
@@ -28,9 +29,10 @@ from lab.durations import Durations
 from lab.faults import Fault, FaultKind
 from lab.journal import Journal
 from lab.listening import Endpoint
-from lab.stations import AddressStation, BalancerStation, Follower, HypervisorStation, Station
+from lab.stations import AddressStation, Follower, HypervisorStation, Station
 from lab.truth import truth_of
-from lab.world import Effect, Operation, World
+from lab.watching import Effect, Operation
+from lab.world import World
 
 # Callers and agents of the simulation: enough that a drain takes time, few enough for two cores.
 _AGENTS = 4
@@ -50,6 +52,7 @@ class Lab:
         self.speed = speed
         self.seed = seed
         self._durations = durations
+        self._pcs: Literal["0.10", "0.11"] = "0.11"
         self.site: Site = derive(inventory, directory, speed=speed)
         self.site.runtime_socket = self._runtime_socket
         self._authority = CertificateAuthority(directory / "tls")
@@ -73,6 +76,7 @@ class Lab:
         directory: Path | None = None,
         durations: Durations | None = None,
         callers: bool = True,
+        pcs: Literal["0.10", "0.11"] = "0.11",
     ) -> AsyncIterator[Lab]:
         """Start a simulation of an inventory; it ends with the context.
 
@@ -83,12 +87,14 @@ class Lab:
             directory: where the derived inventory, keys and secrets go; None: a temporary one, removed at the end.
             durations: how long things take; None: the defaults.
             callers: whether simulated callers and agents use the cluster.
+            pcs: its version on the pairs: until 0.10 a move leaves a location constraint.
 
         Raises:
             OSError: no loopback net is free, or the directory can't be written.
         """
         place = directory or Path(tempfile.mkdtemp(prefix="lab-"))
         lab = cls(inventory, place, speed=speed, seed=seed, durations=durations)
+        lab._pcs = pcs
         try:
             await lab._begin(callers=callers)
             yield lab
@@ -241,6 +247,7 @@ class Lab:
     async def _begin(self, *, callers: bool) -> None:
         self.world = World(self._as_long_as_the_original(), ScaledClock(self.speed), self._durations, self.seed)
         self.world.look = self.look
+        self.world.pcs = self._pcs
         machines = self.inventory.machines
         self._stations = {m.name: Station(self.world, self.site, m, self._authority) for m in machines}
         hypervisors = [

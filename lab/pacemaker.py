@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from inventory.models import Pair
 from lab.clock import Clock, Timer
-from lab.drbd import DrbdPair
+from lab.drbd import RESYNCHRONISED, DrbdPair
 from lab.durations import Durations
 
 PairKind = Literal["storage", "load_balancer"]
@@ -72,6 +72,19 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """A location constraint that ties a resource to a machine, as a move by an older pcs leaves it."""
+
+    resource: str
+    machine: str
+
+    @property
+    def id(self) -> str:
+        """Its name in the configuration, given by Pacemaker's own tools."""
+        return f"cli-prefer-{self.resource}"
+
+
+@dataclass(frozen=True)
 class _Action:
     verb: Verb
     machine: str
@@ -113,12 +126,13 @@ class PacemakerPair:
         self.resources = [Resource(name, agent_of(name), primary) for name in pair.resources]
         self.failures: list[Failure] = []
         self.moving_to: str | None = None
+        self.preferences: list[Preference] = []
         self.standby_changed = 0.0
         self._clock, self._durations, self._events = clock, durations, events
         self._action: _Action | None = None
         self._timer: Timer | None = None
         machines = (pair.machines[0], pair.machines[1])
-        self.drbd = DrbdPair(machines, clock, durations, events.pair_changed) if pair.drbd else None
+        self.drbd = DrbdPair(machines, clock, durations, self._drbd_changed) if pair.drbd else None
         self._begin(primary)
 
     def _begin(self, primary: str) -> None:
@@ -127,6 +141,12 @@ class PacemakerPair:
         if self.pair.promotable:
             for node in self.nodes.values():
                 node.clone = "Promoted" if node.machine == primary else "Unpromoted"
+
+    def _drbd_changed(self, machine: str, what: str) -> None:
+        self._events.pair_changed(machine, what)
+        if what == RESYNCHRONISED:
+            # A node with current data may be promoted: where it is preferred, it is now.
+            self.settle()
 
     @property
     def idle(self) -> bool:
@@ -171,6 +191,11 @@ class PacemakerPair:
         """The node of that name in Pacemaker."""
         return next((node for node in self.nodes.values() if node.name == name), None)
 
+    @property
+    def body(self) -> str:
+        """What moves: the name of the group, or of the only resource."""
+        return self.resources[0].id if len(self.resources) == 1 else f"g_{self.kind}"
+
     def running_on(self, machine: str) -> int:
         """How many resource instances are active on a node, stopping ones included."""
         own = sum(resource.machine == machine for resource in self.resources)
@@ -195,6 +220,19 @@ class PacemakerPair:
         """`pcs resource move`: prefer a node until it has everything."""
         self.moving_to = machine
         self._events.pair_changed(machine, "move")
+        self.settle()
+
+    def prefer(self, resource: str, machine: str) -> None:
+        """Tie a resource to a machine, instead of where it was tied: `pcs resource move` until 0.10."""
+        self.preferences = [p for p in self.preferences if p.resource != resource]
+        self.preferences.append(Preference(resource, machine))
+        self._events.pair_changed(machine, "constraint set")
+        self.settle()
+
+    def clear(self, resource: str) -> None:
+        """`pcs resource clear`: take back what moves have left for a resource."""
+        self.preferences = [p for p in self.preferences if p.resource != resource]
+        self._events.pair_changed(next(iter(self.nodes)), "constraint cleared")
         self.settle()
 
     def cleanup(self) -> None:
@@ -325,12 +363,12 @@ class PacemakerPair:
         return node.online and node.seen_peer and not node.standby and not node.leaving
 
     def _target(self) -> str | None:
-        """Who should be primary: the one asked for, else who is, else who can."""
+        """Who should be primary: the one asked for or preferred, else who is, else who can."""
         able = [machine for machine in self.nodes if self._eligible(machine) and self._current(machine)]
         sound = [m for m in able if not any(m in resource.failed_on for resource in self.resources)]
         able = sound or able
         holder = self._holder()
-        for wish in (self.moving_to, holder):
+        for wish in (self.moving_to, *(preference.machine for preference in self.preferences), holder):
             if wish in able:
                 return wish
         return able[0] if able else None

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from xml.sax.saxutils import quoteattr
 
 from lab.drbd import DrbdPair
-from lab.pacemaker import Node, PacemakerPair, Resource
+from lab.pacemaker import Node, PacemakerPair, Preference, Resource
 
 _VERSION = "2.1.5-a3f44794f94"
 _FLAGS = 'orphaned="false" blocked="false" managed="true" failed="{failed}" failure_ignored="false"'
@@ -52,7 +52,7 @@ def crm_mon_xml(pair: PacemakerPair, machine: str) -> str:
 def constraints_xml(pair: PacemakerPair) -> str:
     """`cibadmin --query --scope constraints`."""
     lines = ["<constraints>"]
-    body = _body(pair)
+    body = pair.body
     if pair.pair.promotable:
         clone = pair.pair.promotable
         lines += [
@@ -61,27 +61,28 @@ def constraints_xml(pair: PacemakerPair) -> str:
             f'  <rsc_order id="order-{clone}-{body}" first="{clone}" first-action="promote"'
             f' then="{body}" then-action="start"/>',
         ]
-    if pair.moving_to:
-        name = pair.nodes[pair.moving_to].name
-        lines.append(
-            f'  <rsc_location id="cli-prefer-{body}" rsc="{body}" role="Started" node="{name}" score="INFINITY"/>'
-        )
+    lines += [
+        f'  <rsc_location id="{preference.id}" rsc="{preference.resource}" role="Started"'
+        f' node="{pair.nodes[preference.machine].name}" score="INFINITY"/>'
+        for preference in _preferences(pair)
+    ]
     return "\n".join([*lines, "</constraints>"]) + "\n"
 
 
 def constraints_listing(pair: PacemakerPair) -> str:
     """`pcs constraint`."""
     lines = ["Location Constraints:"]
-    if pair.moving_to:
-        lines.append(f"  Resource: {_body(pair)}")
-        lines.append(f"    Enabled on: {pair.nodes[pair.moving_to].name} (score:INFINITY) (role:Started)")
+    for preference in _preferences(pair):
+        name = pair.nodes[preference.machine].name
+        lines.append(f"  Resource: {preference.resource}")
+        lines.append(f"    Enabled on: {name} (score:INFINITY) (role:Started)")
     lines.append("Ordering Constraints:")
     if pair.pair.promotable:
-        lines.append(f"  promote {pair.pair.promotable} then start {_body(pair)} (kind:Mandatory)")
+        lines.append(f"  promote {pair.pair.promotable} then start {pair.body} (kind:Mandatory)")
     lines.append("Colocation Constraints:")
     if pair.pair.promotable:
         lines.append(
-            f"  {_body(pair)} with {pair.pair.promotable} (score:INFINITY) (rsc-role:Started) (with-rsc-role:Promoted)"
+            f"  {pair.body} with {pair.pair.promotable} (score:INFINITY) (rsc-role:Started) (with-rsc-role:Promoted)"
         )
     return "\n".join([*lines, "Ticket Constraints:"]) + "\n"
 
@@ -194,7 +195,7 @@ def _group(pair: PacemakerPair) -> list[str]:
     lines = [line for resource in pair.resources for line in _resource(pair, resource, indent=4 if single else 6)]
     if single:
         return lines
-    head = f'    <group id="{_body(pair)}" number_resources="{len(pair.resources)}" managed="true" disabled="false">'
+    head = f'    <group id="{pair.body}" number_resources="{len(pair.resources)}" managed="true" disabled="false">'
     return [head, *lines, "    </group>"]
 
 
@@ -260,9 +261,10 @@ def _failures(pair: PacemakerPair, now: datetime) -> list[str]:
     return ["  <failures>", *lines, "  </failures>"]
 
 
-def _body(pair: PacemakerPair) -> str:
-    """The group's name, or the only resource's."""
-    return pair.resources[0].id if len(pair.resources) == 1 else f"g_{pair.kind}"
+def _preferences(pair: PacemakerPair) -> list[Preference]:
+    """Those that moves have left, and that of a move which is under way."""
+    moving = [Preference(pair.body, pair.moving_to)] if pair.moving_to else []
+    return [*pair.preferences, *moving]
 
 
 def _yes(value: bool) -> str:

@@ -23,6 +23,7 @@ _NO_MINOR = (
     "{minor}: Failure: (127) Device minor not allocated\nadditional info from kernel:\nunknown minor\n"
     "Command 'drbdsetup-84 {verb} {minor}' terminated with exit code 10\n"
 )
+_PCS = {"0.10": "0.10.11", "0.11": "0.11.5"}
 # `pcs --wait` without a figure.
 _DEFAULT_WAIT_SECONDS = 3600.0
 
@@ -86,7 +87,7 @@ class PairCommands:
 
     async def _pcs(self, call: Call) -> Answer:
         if call.args == ["--version"]:
-            return Answer(stdout="0.11.5\n")
+            return Answer(stdout=f"{_PCS[self._world.pcs]}\n")
         # pcs is Python: it takes its time before it does anything.
         await self._world.sleep(self._world.durations.pcs)
         if not self._running():
@@ -103,9 +104,14 @@ class PairCommands:
     async def _resource(self, call: Call, words: list[str]) -> Answer:
         if words[1:2] == ["move"]:
             return await self._move(words)
-        if words[1:2] in (["cleanup"], ["clear"]):
-            self._world.journal.write(self._machine, f"pcs {' '.join(words[:2])}")
+        if words[1:2] == ["cleanup"]:
+            self._world.journal.write(self._machine, "pcs resource cleanup")
             self._here.cleanup()
+            return Answer()
+        if words[1:2] == ["clear"] and len(words) > 2:
+            bound = any(preference.resource == words[2] for preference in self._here.preferences)
+            self._world.journal.write(self._machine, f"pcs resource clear {words[2]}", "done" if bound else "unchanged")
+            self._here.clear(words[2])
             return Answer()
         return self._shell.unknown(call.text, "pcs resource: not simulated")
 
@@ -147,6 +153,10 @@ class PairCommands:
         node = self._here.node_named(words[3]) if len(words) > 3 else self._elsewhere()
         if node is None:
             return Answer(1, stderr=f"Error: Node '{words[3]}' does not exist\n")
+        if self._world.pcs == "0.10":
+            # It returns at once, and the constraint stays.
+            self._world.move_pair(self._here, node.machine, bind=words[2])
+            return Answer()
         self._world.move_pair(self._here, node.machine)
         await self._world.until(lambda: self._here.idle)
         self._here.moving_to = None

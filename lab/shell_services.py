@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.machines import Service
 from lab.shell import Answer, Call, Handler, Shell
-from lab.world import Effect
+from lab.watching import Effect
 
 # ActiveState, SubState.
 _STATES = {

@@ -9,8 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from inventory.models import APPLICATION_ROLES, Inventory, Pair, Role
 from lab.balancer_view import BalancerView, admin_changes, fresh_view
@@ -23,27 +22,10 @@ from lab.machines import MachineState, Service, ServiceStatus, machine_state
 from lab.pacemaker import PacemakerPair, PairKind
 from lab.replication import ReplicationModel
 from lab.sessions import SessionModel
+from lab.waiting import Waiters
+from lab.watching import Effect, Operation, Watcher
 
 _LOG = logging.getLogger(__name__)
-
-Operation = Literal["shutdown", "power_cut", "power_on", "leave_primary", "service", "daemon", "other"]
-Effect = Literal["done", "unchanged", "missing", "refused"]
-
-
-class Watcher(Protocol):
-    """Sees everything: auditors, and the lab that follows with its servers."""
-
-    def before(self, operation: Operation, machine: str) -> None:
-        """An operation has arrived and will be carried out now."""
-
-    def after(self, machine: str, what: str) -> None:
-        """Something has changed."""
-
-
-@dataclass(eq=False)
-class _Waiter:
-    predicate: Callable[[], bool]
-    future: asyncio.Future[None]
 
 
 class World:
@@ -60,11 +42,13 @@ class World:
         self.replication = ReplicationModel(inventory.database.replication, clock, self.durations, self.changed)
         self.sessions = SessionModel(clock, self.durations, self.chance, self.changed)
         self.balancers: dict[str, BalancerView | None] = {}
+        self.pcs: Literal["0.10", "0.11"] = "0.11"
+        """Its version: until 0.10 a move leaves a location constraint."""
         self.unknown_commands: list[tuple[str, str]] = []
         self.look: Callable[[], Awaitable[None]] | None = None
         """Reads the real HAProxies: asked before an operation whose judgement depends on them."""
         self._watchers: list[Watcher] = []
-        self._waiters: list[_Waiter] = []
+        self._waiters = Waiters()
         self._timers: dict[tuple[str, str], Timer] = {}
         self._address_was: str | None = None
         self._changing = False
@@ -78,10 +62,8 @@ class World:
         self.pairs["load_balancer"] = self._pair("load_balancer", self.inventory.pairs.load_balancer)
         for name in self.inventory.pairs.load_balancer.machines:
             self.balancers[name] = fresh_view(self.inventory)
-        standby = self._balancer_standbys() if self._haproxy_moves() else set()
-        for name in standby:
-            self._haproxy(name).status, self._haproxy(name).enabled = "stopped", False
-            self.balancers[name] = None
+        if self._haproxy_moves():
+            self._let_pacemaker_run_haproxy()
         telephony = self.inventory.with_role(Role.TELEPHONY)
         if telephony:
             self.machines[telephony[0].name].daemon = "running"
@@ -104,9 +86,14 @@ class World:
     def _haproxy_moves(self) -> bool:
         return any("haproxy" in resource for resource in self.inventory.pairs.load_balancer.resources)
 
-    def _balancer_standbys(self) -> set[str]:
+    def _let_pacemaker_run_haproxy(self) -> None:
+        """It starts with no machine: where it runs is Pacemaker's business."""
         pair = self.pairs["load_balancer"]
-        return {name for name in pair.nodes if name not in pair.primaries}
+        for name in pair.nodes:
+            self._haproxy(name).enabled = False
+            if name not in pair.primaries:
+                self._haproxy(name).status = "stopped"
+                self.balancers[name] = None
 
     def _haproxy(self, machine: str) -> Service:
         service = self.machines[machine].service(self.inventory.haproxy.service)
@@ -130,19 +117,11 @@ class World:
                 self._changing = False
         for watcher in self._watchers:
             watcher.after(machine, what)
-        self._wake()
+        self._waiters.wake()
 
     async def until(self, predicate: Callable[[], bool]) -> None:
         """Wait until something holds; looked at after every change, never polled."""
-        if predicate():
-            return
-        waiter = _Waiter(predicate, asyncio.get_running_loop().create_future())
-        self._waiters.append(waiter)
-        try:
-            await waiter.future
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        await self._waiters.until(predicate)
 
     async def look_first(self) -> None:
         """See what the real HAProxies say now."""
@@ -157,11 +136,6 @@ class World:
             await done
         finally:
             timer.cancel()
-
-    def _wake(self) -> None:
-        for waiter in list(self._waiters):
-            if not waiter.future.done() and waiter.predicate():
-                waiter.future.set_result(None)
 
     def _arrives(self, operation: Operation, machine: str) -> None:
         for watcher in self._watchers:
@@ -227,11 +201,19 @@ class World:
                 self.replication.server_up(machine)
             elif service.status == "stopped":
                 self._database_gone(machine, orderly=True)
-        if service.status == "stopped" and service.called(self.inventory.haproxy.service):
-            self.sessions.cut(through=machine)
+        if machine in self.balancers and service.called(self.inventory.haproxy.service):
+            self._haproxy_effects(machine, service)
         if service.status in ("stopping", "stopped") and service.component:
             stays = self.faults.holds("session_stuck", machine)
             self.sessions.end(machine, service.name, last_stays=stays)
+
+    def _haproxy_effects(self, machine: str, service: Service) -> None:
+        if service.status == "running" and self.balancers[machine] is None:
+            # Nothing that was set at run time survives a restart; what the real one says is seen soon.
+            self.balancers[machine] = fresh_view(self.inventory)
+        elif service.status == "stopped":
+            self.balancers[machine] = None
+            self.sessions.cut(through=machine)
 
     def _database_gone(self, machine: str, *, orderly: bool) -> None:
         self.replication.source_down(machine, orderly=orderly)
@@ -284,14 +266,17 @@ class World:
             pair.set_standby(machine, standby=standby)
         return effect
 
-    def move_pair(self, pair: PacemakerPair, machine: str) -> Effect:
-        """`pcs resource move` to a machine."""
+    def move_pair(self, pair: PacemakerPair, machine: str, *, bind: str | None = None) -> Effect:
+        """`pcs resource move` to a machine; `bind` is the resource that stays tied to it, as until pcs 0.10."""
         effect: Effect = "unchanged" if pair.primaries == [machine] and pair.idle else "done"
         self.journal.write(machine, "pcs resource move", effect)
         if effect == "done":
             for primary in pair.primaries:
                 self._arrives("leave_primary", primary)
-            pair.move(machine)
+            if bind is None:
+                pair.move(machine)
+            else:
+                pair.prefer(bind, machine)
         return effect
 
     def pair_changed(self, machine: str, what: str) -> None:
@@ -385,13 +370,25 @@ class World:
         self.journal.write(machine, "power on", effect)
         if effect == "done":
             self._arrives("power_on", machine)
-            state.power = "booting"
-            seconds = self.durations.boot_windows if state.windows else self.durations.boot
-            self._after(machine, "power", seconds, lambda: self._booted(state))
-            self.changed(machine, "booting")
+            self._boot(state)
         return effect
 
+    def start_by_itself(self, machine: str, *, automatic: bool) -> None:
+        """Whether it starts with its VM-Host, which is booting: it does so at once, and nobody has asked it to."""
+        state = self.machines[machine]
+        state.autostart = automatic
+        if automatic and state.power == "off":
+            self._boot(state)
+
+    def _boot(self, state: MachineState) -> None:
+        state.power = "booting"
+        seconds = self.durations.boot_windows if state.windows else self.durations.boot
+        self._after(state.name, "power", seconds, lambda: self._booted(state))
+        self.changed(state.name, "booting")
+
     def _booted(self, state: MachineState) -> None:
+        if self.faults.holds("boot_stuck", state.name):
+            return
         state.power, state.booted = "on", self.clock.now()
         state.new_boot(self.chance)
         for service in state.services.values():
@@ -403,8 +400,6 @@ class World:
         if pair:
             self._call_off(state.name, "token")
             self._after(state.name, "join", self.durations.pacemaker_start, lambda: pair.join(state.name))
-        if state.name in self.balancers and self._haproxy(state.name).status == "running":
-            self.balancers[state.name] = fresh_view(self.inventory)
         self.changed(state.name, "on")
 
     # --- hypervisor --------------------------------------------------------------------------------------------------
@@ -491,6 +486,11 @@ class World:
         state = self.machines[machine]
         if state.shutdown_asked and state.on:
             self._go_down(state)
+
+    def resume_boot(self, machine: str) -> None:
+        """A machine that a fault kept from booting boots."""
+        if self.machines[machine].power == "booting":
+            self._boot(self.machines[machine])
 
     def resume_stops(self, machine: str) -> None:
         """Services that a fault kept in stopping stop."""

@@ -13,7 +13,7 @@ from typing import Any
 from lab.auditors import Violation
 from lab.callers import Tally
 from lab.journal import Entry
-from lab.world import Operation
+from lab.watching import Operation
 from tests.lab.whole_run import WholeRun
 from workflows.status import RunReport
 

@@ -105,3 +105,45 @@ def power_on(turned: Turned, host: str) -> None:
             if machine.host == host:
                 turned.world.power_on(machine.name)
         turned.clock.advance(LONG)
+
+
+def come_back(turned: Turned, host: str, *, active: bool) -> None:
+    """The whole way back, without backups and monitoring.
+
+    Args:
+        turned: the world.
+        host: whose machines come back.
+        active: whether it was the active side before: both pairs and AcdGroupDistribute.
+    """
+    world, clock = turned.world, turned.clock
+    stop_software(world)
+    clock.advance(LONG)
+    power_on(turned, host)
+    stop_software(world)
+    clock.advance(LONG)
+    for pair in world.pairs.values():
+        returned = next(name for name in pair.nodes if world.machines[name].machine.host == host)
+        world.standby(returned, standby=False)
+        clock.advance(LONG)
+        for standby in (True, False) if active else ():
+            world.standby(pair.peer(returned).machine, standby=standby)
+            clock.advance(LONG)
+    for machine in world.inventory.machines:
+        if machine.host == host:
+            set_admin(world, machine.name, "ready")
+    for name in {machine.host for machine in world.inventory.machines}:
+        start_software(world, name)
+    clock.advance(LONG)
+    if active:
+        move_daemon(turned, to=host)
+
+
+def move_daemon(turned: Turned, *, to: str) -> None:
+    """AcdGroupDistribute runs on this side alone."""
+    for state in turned.world.machines.values():
+        if state.daemon == "running":
+            turned.world.stop_daemon(state.name)
+    turned.clock.advance(LONG)
+    here = next(s for s in turned.world.machines.values() if s.machine.role == Role.TELEPHONY and s.machine.host == to)
+    turned.world.start_daemon(here.name)
+    turned.clock.advance(LONG)
