@@ -19,8 +19,8 @@ from procedure.plan import ChildRun, Plan, Stage
 from procedure.situation import Situation
 
 STAGES_OF_A_HOST = 3
-EXTENSIONS = 3
-"""In the time that a silence lasts: one that fails leaves time for the next, and a week has few enough of them."""
+EXTENSIONS = 4
+"""In the time that a silence lasts: two that fail leave time for another one, and they are still few in a week."""
 
 
 def plan(situation: Situation, reference: str, *, both: bool = False) -> Plan:

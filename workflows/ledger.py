@@ -81,7 +81,7 @@ class Ledger:
             paused=self.paused,
         )
 
-    def take_over(self, state: LedgerState) -> None:
+    def take_over(self, state: LedgerState, now: datetime) -> None:
         """Go on where the run before has left off. Gates keep their code: it may be on a screen."""
         self.records = {record.id: record for record in state.records}
         self.waits = {wait.step: wait for wait in state.waits}
@@ -89,6 +89,9 @@ class Ledger:
         self.unrecorded = state.unrecorded
         self._closed_gates = dict(state.closed_gates)
         self.paused = state.paused
+        for step, wait in self.waits.items():
+            if wait.deadline is not None and wait.deadline <= now and self.paused is None:
+                self.overdue(step)
 
     # Steps
 

@@ -46,7 +46,7 @@ class Maintenance(ControlledRun):
         self._maintenance = request
         if so_far:
             self._began = so_far.began
-            self._ledger.take_over(so_far.ledger)
+            self._ledger.take_over(so_far.ledger, workflow.now())
             self._children.notes += so_far.notes
             self._drawn_up = DrawnUp(plan=so_far.plan)
         self._is_old = False
