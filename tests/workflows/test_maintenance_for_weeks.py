@@ -76,7 +76,6 @@ async def test_a_gate_that_is_open_for_sixty_days(skipping: WorkflowEnvironment,
     assert [r.direction for r in report.runs] == ["failover", "failback"]
     assert report.runs[1].outcome is RunOutcome.COMPLETED
     assert len(chain) >= int(timedelta(days=60) / RENEWED_AFTER)
-    print([len(c) for c in chain], sum(map(len, chain)) / WEEKS)
     assert sum(map(len, chain)) / WEEKS < BUDGET
     assert max(map(len, chain)) < BUDGET
     assert uncovered(world, began, ended) == []
