@@ -38,7 +38,8 @@ from activities.mysql_answers import (
 from activities.mysql_trouble import CAUGHT, PRIVILEGE, translated
 from activities.secrets import resolve
 from activities.web import tls_context
-from inventory.models import Inventory, Tls
+from inventory.models import Inventory
+from inventory.values import Tls
 from procedure.facts import ReplicationFact
 from procedure.subjects import ReplicationOn, SessionsOn
 

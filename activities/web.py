@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 
 from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient, shortened
-from inventory.models import Tls
+from inventory.values import Tls
 
 CAUGHT: Final = (httpx.HTTPError, httpx.InvalidURL, httpx.CookieConflict, httpx.StreamError)
 """The roots of all exceptions of httpx; a test keeps them complete."""
@@ -149,7 +149,7 @@ def refuse_status(service: str, asked: str, answer: httpx.Response) -> None:
         return
     words = f"{asked}: status {answer.status_code} {shortened(answer.text)}"
     if answer.status_code in (401, 403, 407):
-        raise Rejected(service, words, "check user and password in the inventory")
+        raise Rejected(service, words, "check user, password or secret in the inventory")
     if answer.is_server_error or answer.status_code in BUSY:
         raise Transient(service, words, "look at its log")
     hint = "check the address: it redirects" if answer.status_code in REDIRECTED else "check its version and address"

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from inventory.notifications import Notifications
 from inventory.values import (
     AbsolutePath,
     Address,
@@ -21,6 +22,7 @@ from inventory.values import (
     ResourceName,
     SecretRef,
     ServiceName,
+    Tls,
 )
 
 
@@ -204,15 +206,6 @@ class Replication(Model):
 
     replica: Name
     source: Name
-
-
-class Tls(Model):
-    """TLS towards a service. Verification can't be switched off."""
-
-    ca: AbsolutePath | None = None
-    """None: the system's certificate authorities."""
-    server_name: Address | None = None
-    """Name in the certificate where it is not the address."""
 
 
 class Database(Model):
@@ -459,6 +452,7 @@ class Inventory(Model):
     """Items for the operator when the daemon moves: address parameters of the UDP daemons."""
     approval: Approval = Approval()
     timings: Timings = Timings()
+    notifications: Notifications = Notifications()
 
     def machine(self, name: str) -> Machine:
         """The machine of that name.

@@ -1,4 +1,4 @@
-"""Small values that inventories are made of: names, addresses, durations, references to secrets."""
+"""Small values that inventories are made of: names, addresses, durations, references to secrets, TLS."""
 
 from __future__ import annotations
 
@@ -132,3 +132,12 @@ Duration = Annotated[
         examples=["30s", "5m", "1h 30m"],
     ),
 ]
+
+
+class Tls(Model):
+    """TLS towards a service. Verification can't be switched off."""
+
+    ca: AbsolutePath | None = None
+    """None: the system's certificate authorities."""
+    server_name: Address | None = None
+    """Name in the certificate where it is not the address."""

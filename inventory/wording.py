@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from inventory.models import Inventory
 from inventory.problems import Finding, Path, closest, one_of, show_key
 
-SECRET_FIELDS = ("key", "password")
+SECRET_FIELDS = ("key", "password", "secret")
 """Fields that hold a reference to a secret; whatever stands there instead is not repeated."""
 _DISCRIMINATORS = ("kind", "provider")
 _KEY = "[key]"

@@ -11,6 +11,7 @@ from inventory.models import Timings
 from procedure.commands import AnyCommand
 from procedure.drawing_up import Intent
 from procedure.facts import Facts, Observation
+from procedure.notices import Notice
 from procedure.subjects import Subject
 from procedure.values import Value
 
@@ -23,6 +24,8 @@ Cancel it with `ActivityCancellationType.WAIT_CANCELLATION_COMPLETED`: it return
 
 DRAW_UP: Final = "draw_up_plan"
 """Name of the activity that judges the health check and makes the plan: `DrawUpOrder` in, `DrawnUp` out."""
+NOTIFY: Final = "notify"
+"""Name of the activity that tells one target of one notice: `NotifyOrder` in, what the target answered out."""
 
 TRANSIENT: Final = "transient"
 """Type of the one activity failure that is retried. All other types are a `StepProblem.kind` and are not."""
@@ -80,3 +83,16 @@ class OutageOrder(_Order):
     so_far: dict[str, JsonValue] | None = None
     """What a worker had measured that died, as its last heartbeat told; the activity's own, to be handed back. Empty:
     there was one, and what it had measured is lost."""
+
+
+class NotifyOrder(Value):
+    """Tell one target, so that each is tried again on its own.
+
+    Without the inventory's digest: a worker with another inventory refuses the steps of the run, and that a person is
+    needed then must be told all the same.
+    """
+
+    cluster: str
+    target: str
+    """Its name in the inventory. Addresses and secrets stay with the worker."""
+    notice: Notice

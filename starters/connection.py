@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from urllib.parse import quote
 
 from temporalio.client import Client
 
+from procedure.notices import address_of_run
 from workflows import connection
 from workflows.connection import load_profile
 
@@ -32,10 +32,7 @@ async def connected() -> Client:
 def web_ui(client: Client, workflow_id: str, run_id: str) -> str:
     """Address of a run in the Web UI; empty if nobody can know it."""
     base = os.environ.get(WEB_UI_VARIABLE) or _local_web_ui(client.service_client.config.target_host)
-    if not base:
-        return ""
-    path = f"namespaces/{quote(client.namespace)}/workflows/{quote(workflow_id)}/{quote(run_id)}"
-    return f"{base.rstrip('/')}/{path}/timeline"
+    return address_of_run(base, client.namespace, workflow_id, run_id)
 
 
 def _local_web_ui(address: str) -> str:

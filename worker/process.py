@@ -28,6 +28,7 @@ from temporalio.workflow import SandboxImportNotificationPolicy
 from activities.all_hands import all_hands
 from activities.errors import Rejected
 from activities.hands import Hands
+from activities.notifications import NotificationActivities
 from activities.secrets import resolve
 from activities.steps import StepActivities
 from inventory.digest import digest
@@ -147,7 +148,10 @@ def make_worker(settings: Settings, inventory: Inventory, client: Client, hands:
         client,
         task_queue=names.task_queue(inventory.cluster),
         workflows=[ControlledFailover, ControlledFailback, Maintenance, HealthCheckRun],
-        activities=StepActivities(inventory, hands).all(),
+        activities=[
+            *StepActivities(inventory, hands).all(),
+            *NotificationActivities(inventory, settings.web_ui).all(),
+        ],
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         interceptors=[StepContext()],
         max_concurrent_activities=settings.max_concurrent_activities,

@@ -18,9 +18,10 @@ from inventory.values import Duration, show_duration
 
 PREFIX = "FAILOVER_"
 FILE_VARIABLE = "FAILOVER_SETTINGS"
-OTHERS = (FILE_VARIABLE, "FAILOVER_WEB_UI")
+OTHERS = (FILE_VARIABLE,)
 """Variables of the product that are no settings of the worker."""
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what is compared with, nothing is bound
+_WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
 _BIND = re.compile(r"(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5})")
 
 
@@ -56,6 +57,12 @@ def _meet(one: str, other: str) -> bool:
     return port == other_port != 0 and same
 
 
+def _web_ui(value: str) -> str:
+    if value and not _WEB_ADDRESS.fullmatch(value):
+        raise ValueError(f"{value!r} is no address; allowed: https://HOST, optionally with port and path, or empty")
+    return value
+
+
 BindAddress = Annotated[str, AfterValidator(_bind_address)]
 NumericBindAddress = Annotated[BindAddress, AfterValidator(_of_numbers)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -77,6 +84,8 @@ class Settings(BaseModel):
     log_level: LogLevel = "INFO"
     identity: Annotated[str, Field(max_length=200)] = ""
     """Name in the Web UI; empty: host, role and process id."""
+    web_ui: Annotated[str, AfterValidator(_web_ui)] = ""
+    """Address of Temporal's Web UI, for the link in notifications; empty: they have none."""
     max_concurrent_activities: Annotated[int, Field(ge=20, le=1000)] = 100
     """Steps at the same time. With few of them, what lasts as long as the run (the watch on the outage) leaves no place
     for its steps. The reference cluster has 20 machines, each with a few components."""
@@ -182,6 +191,7 @@ def allowed(key: str) -> str:
         "log_format": "json, text",
         "log_level": "DEBUG, INFO, WARNING, ERROR",
         "identity": "name in the Web UI; empty: host, role and process id",
+        "web_ui": "https://HOST, optionally with port and path, or empty for none",
         "max_concurrent_activities": "a whole number from 20 to 1000",
         "graceful_shutdown": "for example 30s, 2m",
     }

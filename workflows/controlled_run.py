@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.executor import Executor, code_from
     from workflows.ledger import Ledger
     from workflows.messages import CANCELLED, SIGNAL_MODELS, Answer, Decide, RunRequest
+    from workflows.notifying import Notifier
     from workflows.requests import known_host
     from workflows.status import RunReport, Status, StepState
     from workflows.views import next_steps, phase, stage_views
@@ -47,6 +48,7 @@ class ControlledRun:
         self._began = workflow.now()
         self._ledger = Ledger(request.inventory.approval)
         self._executor: Executor | None = None
+        self._notifier = Notifier(request.inventory, intent.direction, lambda: self._ledger.open_waits)
         self._drawn_up = DrawnUp()
         self._plan_told: dict[str, object] = {}
         self._inventory_digest = digest(request.inventory)
@@ -61,6 +63,7 @@ class ControlledRun:
         workflow.register_random_seed_callback(self._after_reset)
         executor = Executor(self._situation, self._ledger, self._inventory_digest, self._changed)
         self._executor = executor
+        self._notifier.begin()
         showing = asyncio.create_task(self._keep_showing())
         procedure = asyncio.create_task(self._procedure(executor))
         try:
@@ -72,7 +75,7 @@ class ControlledRun:
             await procedure
         showing.cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._end()
+        return await self._end()
 
     def _after_reset(self, seed: int) -> None:
         # Temporal repeats old signals when a run is reset; a gate that was open then must not take an old approval.
@@ -154,8 +157,10 @@ class ControlledRun:
         self._outcome, self._outcome_reason = outcome, reason
         self._ledger.finish()
 
-    def _end(self) -> RunReport:
+    async def _end(self) -> RunReport:
         self._ended = workflow.now()
+        self._show()
+        await self._notifier.finish(self._report())
         self._show()
         return self._report()
 
@@ -169,6 +174,7 @@ class ControlledRun:
             await workflow.wait_condition(lambda: self._dirty)
             self._dirty = False
             self._show()
+            self._notifier.look()
 
     def _show(self) -> None:
         status = self._report() if self._ended else self._status()
@@ -226,7 +232,7 @@ class ControlledRun:
         notes = list(self._executor.notes) if self._executor else []
         if self._ledger.unrecorded:
             notes.append(f"{self._ledger.unrecorded} further signals were answered but not recorded")
-        return tuple(notes)
+        return (*notes, *self._notifier.notes)
 
     @workflow.query(description="Everything about the run: stages, steps, what waits, who decided what, problems")
     def status(self) -> Status:

@@ -47,6 +47,7 @@ class Maintenance(ControlledRun):
         if so_far:
             self._began = so_far.began
             self._ledger.take_over(so_far.ledger, workflow.now())
+            self._notifier.take_over()
             self._children.notes += so_far.notes
             self._drawn_up = DrawnUp(plan=so_far.plan)
         self._is_old = False
@@ -79,9 +80,10 @@ class Maintenance(ControlledRun):
         self._is_old = True
 
     def _may_go_on_as_new(self, executor: Executor) -> bool:
-        """Whether it is time, and nothing would be lost: no step and no upkeep is at work, and nobody is just heard."""
+        """Whether it is time, and nothing would be lost: no step is at work, and nobody is just told or heard."""
         due = self._is_old or workflow.info().is_continue_as_new_suggested()
-        return due and workflow.all_handlers_finished() and executor.is_idle and self._ledger.only_gates_wait
+        idle = executor.is_idle and self._notifier.is_idle
+        return due and idle and workflow.all_handlers_finished() and self._ledger.only_gates_wait
 
     def _go_on_as_new(self, plan: Plan) -> NoReturn:
         so_far = SoFar(

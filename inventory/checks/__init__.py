@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from inventory.checks import access, components, database, haproxy, machines, pairs, secrets, sessions, values
+from inventory.checks import (
+    access,
+    components,
+    database,
+    haproxy,
+    machines,
+    notifications,
+    pairs,
+    secrets,
+    sessions,
+    values,
+)
 from inventory.models import Inventory
 from inventory.problems import Finding
 
@@ -23,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     *haproxy.CHECKS,
     *sessions.CHECKS,
     *access.CHECKS,
+    *notifications.CHECKS,
     *secrets.CHECKS,
 )
 

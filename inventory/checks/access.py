@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from urllib.parse import SplitResult, urlsplit
 
-from inventory.checks.common import host_names, machine_names, repeated, unknown
+from inventory.checks.common import host_names, machine_names, repeated, unknown, web_address
 from inventory.models import (
     AlertmanagerMonitoring,
     CommandPower,
@@ -15,10 +14,9 @@ from inventory.models import (
     HttpProbe,
     Inventory,
     PowerTemplates,
-    Tls,
 )
 from inventory.problems import Finding, Path
-from inventory.values import ADDRESS, show_duration
+from inventory.values import show_duration
 
 TEMPLATES = {
     "on": {"{vm}"},
@@ -92,7 +90,7 @@ def monitoring_access(inventory: Inventory) -> Iterator[Finding]:
     if monitoring.host is not None:
         yield from unknown(("monitoring", "host"), monitoring.host, host_names(inventory), "VM-Host")
     if isinstance(monitoring, AlertmanagerMonitoring):
-        yield from _url(("monitoring", "url"), monitoring.url, monitoring.tls)
+        yield from web_address(("monitoring", "url"), monitoring.url, monitoring.tls)
         if (monitoring.user is None) != (monitoring.password is None):
             given = "user" if monitoring.user else "password"
             wrong = "user and password only make sense together"
@@ -109,28 +107,7 @@ def probes(inventory: Inventory) -> Iterator[Finding]:
         if isinstance(probe, CommandProbe):
             yield from unknown(("probes", index, "machine"), probe.machine, machine_names(inventory), "machine")
         if isinstance(probe, HttpProbe):
-            yield from _url(("probes", index, "url"), probe.url, probe.tls)
-
-
-def _url(path: Path, url: str, tls: Tls | None) -> Iterator[Finding]:
-    # The address is not repeated: it may hold a password.
-    parts = _split(url)
-    if parts is None:
-        yield Finding(path, "no address of a web service: its host or its port is none", "http://HOST:PORT/PATH")
-    elif parts.username is not None or parts.password is not None:
-        wrong = "a user, and perhaps a secret in clear, in an address"
-        yield Finding(path, wrong, "an address without user and password")
-    elif tls and parts.scheme == "http":
-        yield Finding(path, "`tls` is given, but the address begins with http:", "https:, or no `tls`")
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.port != 0 and ADDRESS.fullmatch(parts.hostname or "")
-    except ValueError:
-        return None
-    return parts if usable else None
+            yield from web_address(("probes", index, "url"), probe.url, probe.tls)
 
 
 def timings_fit(inventory: Inventory) -> Iterator[Finding]:

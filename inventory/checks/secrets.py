@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from inventory.checks.access import TEMPLATES
 from inventory.models import CommandPower, CommandProbe, HttpProbe, Inventory, WinRmConnection
+from inventory.notifications import Email, Webhook
 from inventory.problems import Finding, Path
 
 _KEY = r"(?:password|passwd|passphrase|pass|pwd|token|secret|api[_-]?key)"
@@ -64,6 +65,11 @@ def addresses(inventory: Inventory) -> Iterator[Finding]:
         if isinstance(probe, HttpProbe) and _has_secret(probe.url):
             wrong = "a parameter that looks like a secret in clear"
             yield Finding(("probes", index, "url"), wrong, "a page that answers without a secret")
+    for index, target in enumerate(inventory.notifications.targets):
+        if isinstance(target, Webhook) and _has_secret(target.url):
+            wrong = "a parameter that looks like a secret in clear"
+            allowed = "env:NAME or file:/absolute/path, which then holds the whole address"
+            yield Finding(("notifications", "targets", index, "url"), wrong, allowed)
 
 
 def _has_secret(url: str) -> bool:
@@ -87,6 +93,10 @@ def _texts(inventory: Inventory) -> Iterator[tuple[Path, str]]:
     for index, component in enumerate(inventory.components):
         yield ("components", index, "stop_by_hand"), component.stop_by_hand
         yield ("components", index, "start_by_hand"), component.start_by_hand
+    for index, target in enumerate(inventory.notifications.targets):
+        yield ("notifications", "targets", index, "text"), target.text
+        if isinstance(target, Email):
+            yield ("notifications", "targets", index, "subject"), target.subject
     for key in ("checklist", "address_checklist"):
         for index, item in enumerate(getattr(inventory, key)):
             yield (key, index), item
@@ -100,4 +110,13 @@ def basic_is_encrypted(inventory: Inventory) -> Iterator[Finding]:
             yield Finding(("connections", name, "https"), wrong, "`https: true`, or `transport: ntlm`")
 
 
-CHECKS = (commands, addresses, texts, basic_is_encrypted)
+def mail_password_is_encrypted(inventory: Inventory) -> Iterator[Finding]:
+    """Mail servers get the password itself: never without TLS."""
+    for index, target in enumerate(inventory.notifications.targets):
+        if isinstance(target, Email) and target.password and target.security == "none":
+            wrong = "without TLS the password would be sent in clear"
+            allowed = "`security: starttls` or `tls`, or a relay that takes mail without a password"
+            yield Finding(("notifications", "targets", index, "security"), wrong, allowed)
+
+
+CHECKS = (commands, addresses, texts, basic_is_encrypted, mail_password_is_encrypted)

@@ -12,7 +12,7 @@ import pytest
 
 from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
 from activities.web import CAUGHT, client, refuse_status, tls_context, translated, translating
-from inventory.models import Tls
+from inventory.values import Tls
 
 PASSWORD = "hunter2-never-shown"
 REQUEST = httpx.Request("GET", f"http://user:{PASSWORD}@10.0.0.1/", headers={"Authorization": f"Basic {PASSWORD}"})

@@ -52,6 +52,19 @@ def one(what: str, old: str, new: str, *, path: str, line: str, says: str) -> Ba
     return Bad(what, ((old, new),), path, line, says)
 
 
+COMMENTED = REFERENCE.read_text().partition("\n# notifications:\n")[2]
+"""What the reference shows of notifications, below their heading."""
+TOLD = "notifications:\n" + "".join(line.removeprefix("# ") for line in COMMENTED.splitlines(keepends=True))
+"""The same, in use."""
+
+
+def told(what: str, old: str, new: str, *, path: str, line: str, says: str) -> Bad:
+    """The reference with notifications, and a single change in these."""
+    assert old in TOLD, f"{what}: the reference shows no {old!r}"
+    changes = (("# notifications:\n" + COMMENTED, TOLD.replace(old, new, 1)),)
+    return Bad(what, changes, f"notifications.{path}", line, says)
+
+
 TEL1 = "{name: acd-tel1, role: telephony, host: vm-host-1, address: 10.77.0.21, os: windows, connection: windows}"
 JB1 = "{name: acd-jb1, role: web, host: vm-host-1, address: 10.77.0.31, connection: linux}"
 JB2 = "{name: acd-jb2, role: web, host: vm-host-1, address: 10.77.0.32, connection: linux}"
@@ -1184,7 +1197,162 @@ MEANING = (
     ),
 )
 
-BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML, *MEANING)
+NOTIFICATIONS = (
+    told(
+        "an event that does not exist",
+        "[gate, problem, task, end]",
+        "[gate, problems, task, end]",
+        path="targets[1].events[1]",
+        line="problems",
+        says="did you mean 'problem'",
+    ),
+    told(
+        "a target that is told of nothing",
+        "[gate, problem, task, end]",
+        "[]",
+        path="targets[1].events",
+        line="events: []",
+        says="at least 1 entries",
+    ),
+    told(
+        "an event that stands twice",
+        "[gate, problem, task, end]",
+        "[gate, problem, gate]",
+        path="targets[1].events[2]",
+        line="gate, problem, gate",
+        says="taken already",
+    ),
+    told(
+        "two targets of one name",
+        "name: operators",
+        "name: on-call",
+        path="targets[1].name",
+        line="name: on-call",
+        says="each target once",
+    ),
+    told(
+        "a kind of target that does not exist",
+        "kind: email",
+        "kind: sms",
+        path="targets[1]",
+        line="kind: sms",
+        says="one of: webhook, email",
+    ),
+    told(
+        "a webhook that others can read",
+        "https://hooks.example.com",
+        "http://hooks.example.com",
+        path="targets[0].url",
+        line="http://hooks",
+        says="https://, or http:// to the worker's own machine",
+    ),
+    told(
+        "a webhook with a password in its address",
+        "https://hooks.example.com",
+        "https://me:correct-horse@hooks.example.com",
+        path="targets[0].url",
+        line="url:",
+        says="without blanks, user or password",
+    ),
+    told(
+        "a webhook with a token among its parameters",
+        "hooks.example.com/failover",
+        "hooks.example.com/failover?token=correct-horse",
+        path="targets[0].url",
+        line="url:",
+        says="which then holds the whole address",
+    ),
+    told(
+        "the key of a signature in clear",
+        "secret: env:FAILOVER_WEBHOOK_SECRET",
+        "secret: correct-horse",
+        path="targets[0].secret",
+        line="secret:",
+        says="never the secret itself",
+    ),
+    told(
+        "a mail password in clear",
+        "password: env:FAILOVER_MAIL_PASSWORD",
+        "password: correct-horse",
+        path="targets[1].password",
+        line="password:",
+        says="never the secret itself",
+    ),
+    told(
+        "a mail password over a connection that others can read",
+        "security: starttls",
+        "security: none",
+        path="targets[1].security",
+        line="security: none",
+        says="sent in clear",
+    ),
+    told(
+        "an authority for a mail server without TLS",
+        "security: starttls\n      # ca:",
+        "security: none\n      ca:",
+        path="targets[1].ca",
+        line="ca:",
+        says="without TLS",
+    ),
+    told(
+        "a mail user without a password",
+        "      password: env:FAILOVER_MAIL_PASSWORD\n",
+        "",
+        path="targets[1].user",
+        line="user: failover",
+        says="both, or none",
+    ),
+    told(
+        "a receiver with its name",
+        "to: [operators@example.com]",
+        "to: [Operators <operators@example.com>]",
+        path="targets[1].to[0]",
+        line="to:",
+        says="one address, without its name",
+    ),
+    told(
+        "a template with a field that is mistyped",
+        '"[$cluster] $headline"',
+        '"[$cluster] $headlin"',
+        path="targets[1].subject",
+        line="$headlin",
+        says="did you mean 'headline'",
+    ),
+    told(
+        "a template with a price in it",
+        '# text: "$details Next: $next_step $link"',
+        'text: "costs $ 5"',
+        path="targets[1].text",
+        line="costs",
+        says="$$ for a dollar sign",
+    ),
+    told(
+        "a template with a secret in clear",
+        '# text: "$details Next: $next_step $link"',
+        'text: "password: correct-horse"',
+        path="targets[1].text",
+        line="text:",
+        says="where the operator finds it",
+    ),
+    told(
+        "a subject of two lines",
+        '"[$cluster] $headline"',
+        '"[$cluster]\\n$headline"',
+        path="targets[1].subject",
+        line="subject:",
+        says="one line",
+    ),
+    told(
+        "reminders without end",
+        "reminder: 30m",
+        "reminder: 5s",
+        path="reminder",
+        line="reminder: 5s",
+        says="at least 1m",
+    ),
+)
+
+BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML, *MEANING, *NOTIFICATIONS)
 
 
 def golden() -> str:

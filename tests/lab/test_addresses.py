@@ -12,6 +12,7 @@ import pytest
 
 from inventory.loading import load
 from inventory.models import CommandPower, HttpProbe, Inventory, SshConnection
+from inventory.notifications import Notifications, Webhook
 from lab.addresses import Site, derive
 
 
@@ -68,6 +69,16 @@ def test_a_secret_in_a_file_gets_a_file(reference: Inventory, tmp_path: Path) ->
     assert path.is_relative_to(site.directory)
     assert path.read_text(encoding="utf-8").strip() == site.passwords[f"file:{path}"]
     assert load(site.inventory_path) == site.inventory
+
+
+def test_nobody_real_is_told(reference: Inventory, tmp_path: Path) -> None:
+    webhook = Webhook(name="on-call", url="https://hooks.example.com/failover", secret="env:FAILOVER_WEBHOOK_SECRET")
+    told = Notifications(targets=(webhook,))
+    site = derive(reference.model_copy(update={"notifications": told}), tmp_path / "lab", speed=20)
+    site.close()
+    assert site.inventory.notifications == Notifications()
+    assert "example.com" not in site.inventory_path.read_text(encoding="utf-8")
+    assert "FAILOVER_WEBHOOK_SECRET" not in site.environment
 
 
 def test_ports_of_root_are_moved_and_others_kept(site: Site) -> None:

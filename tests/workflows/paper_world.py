@@ -24,9 +24,11 @@ from procedure.drawing_up import DrawnUp, draw_up
 from procedure.facts import ComponentFact, DaemonFact, Fact, Facts, Observation, Silence, SilencesFact
 from procedure.orders import (
     DRAW_UP,
+    NOTIFY,
     OBSERVE,
     WATCH_OUTAGE,
     DrawUpOrder,
+    NotifyOrder,
     Observed,
     ObserveOrder,
     OutageOrder,
@@ -135,6 +137,8 @@ class PaperWorld:
         self.cluster = LivingCluster(inventory)
         self.clock = clock
         self.orders: list[StepOrder] = []
+        self.told: list[NotifyOrder] = []
+        """Each try of each notice."""
         self.attempts: dict[str, int] = defaultdict(int)
         self.troubles: dict[str, list[Trouble]] = defaultdict(list)
         """By step id, for one attempt each."""
@@ -163,7 +167,13 @@ class PaperWorld:
     # Activities
 
     def activities(self) -> list[Callable[..., Awaitable[Any]]]:
-        return [self._observe(), self._watch(), self._draw_up(), *(self._step(kind) for kind in command_kinds())]
+        return [
+            self._observe(),
+            self._watch(),
+            self._draw_up(),
+            self._notify(),
+            *(self._step(kind) for kind in command_kinds()),
+        ]
 
     def _observe(self) -> Callable[[ObserveOrder], Awaitable[Observed]]:
         @activity.defn(name=OBSERVE)
@@ -183,6 +193,15 @@ class PaperWorld:
             return draw_up(Situation(self.inventory, order.vacated), order.intent, order.facts)
 
         return draw
+
+    def _notify(self) -> Callable[[NotifyOrder], Awaitable[str]]:
+        @activity.defn(name=NOTIFY)
+        async def notify(order: NotifyOrder) -> str:
+            self.told.append(order)
+            await self._troubled(order.target)
+            return "taken"
+
+        return notify
 
     def _watch(self) -> Callable[[OutageOrder], Awaitable[Outage]]:
         @activity.defn(name=WATCH_OUTAGE)
