@@ -9,7 +9,13 @@ from typing import Any, Final
 from inventory.models import Inventory
 
 _DIGITS = 16  # 64 bits: enough against accidents, short enough to be compared by eye
-ADDED: Final[tuple[tuple[str, ...], ...]] = (("notifications",),)
+_OF_A_GATE = ("approvers", "needed", "not_requester", "valid_for", "signed")
+ADDED: Final[tuple[tuple[str, ...], ...]] = (
+    ("notifications",),
+    ("approval", "allowed_signers"),
+    ("approval", "maintenance_finished"),
+    *(("approval", gate, key) for gate in ("before_start", "before_power_off", "functionality") for key in _OF_A_GATE),
+)
 """Settings that came with a later version. As long as nobody uses them an inventory has the digest that it had before:
 a run that began under the earlier version goes on with workers of this one."""
 

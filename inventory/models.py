@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from inventory.approval import Approval
 from inventory.notifications import Notifications
 from inventory.values import (
     AbsolutePath,
@@ -370,33 +371,6 @@ class CommandProbe(Model):
 
 
 Probe = Annotated[HttpProbe | TcpProbe | SqlProbe | CommandProbe, Field(discriminator="kind")]
-
-
-class GatePolicy(Model):
-    """One gate: where a person decides."""
-
-    enabled: bool = True
-    deadline: Duration = timedelta(hours=12)
-    """After it the run stays where it is and says so: a gate never opens by itself."""
-
-
-class LongGatePolicy(GatePolicy):
-    """A gate that is open for as long as the work lasts: without it a VM-Host would come back at once."""
-
-    enabled: Literal[True] = True
-    deadline: Duration = timedelta(days=14)
-    """After it the gate stays open and says so."""
-
-
-class Approval(Model):
-    """Who may decide, and where."""
-
-    approvers: tuple[Name, ...] = ()
-    """Names that may decide; empty: anyone who can reach Temporal. A name is a claim, not a proof."""
-    before_start: GatePolicy = GatePolicy()
-    before_power_off: GatePolicy = GatePolicy()
-    functionality: GatePolicy = GatePolicy()
-    maintenance_finished: LongGatePolicy = LongGatePolicy()
 
 
 class Timings(Model):

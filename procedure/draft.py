@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Literal
 
-from inventory.models import GatePolicy, Machine
+from inventory.models import Machine
 from procedure.as_found import AsFound
 from procedure.commands import AnyCommand, StartComponent, StopComponent
 from procedure.conditions import is_service
@@ -61,7 +61,7 @@ class Draft:
 
         Nobody is asked whether the run goes on then. But what no one else can tell is still asked of a person.
         """
-        policy: GatePolicy = getattr(self.inventory.approval, name)
+        policy = self.inventory.approval.at(name)
         if not policy.enabled:
             words = name.replace("_", " ")
             self.note(stage, f"The gate {words} is switched off in the inventory.")

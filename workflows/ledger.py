@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from inventory.models import Approval
+from inventory.approval import Approval
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem, StepReport
 from workflows.messages import (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from inventory.checks import (
     access,
+    approval,
     components,
     database,
     haproxy,
@@ -35,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     *sessions.CHECKS,
     *access.CHECKS,
     *notifications.CHECKS,
+    *approval.CHECKS,
     *secrets.CHECKS,
 )
 

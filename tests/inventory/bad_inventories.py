@@ -1352,7 +1352,90 @@ NOTIFICATIONS = (
     ),
 )
 
-BAD = (*FORM, *SECRETS, *MACHINES, *COMPONENTS, *PAIRS, *DATABASE, *AROUND, *MORE, *YAML, *MEANING, *NOTIFICATIONS)
+
+GATE = "    # needed: 2                              # approvals of different people; default: 1\n"
+NAMES = "    # approvers: [anna, bert, cora]          # who may decide here; default: those above\n"
+SIGNED = "    # signed: true                           # only approvals with a signature that `allowed_signers` knows"
+EVERYWHERE = "  # approvers: [anna, bert]                  # who may decide"
+APPROVAL = (
+    Bad(
+        "more approvals than approvers",
+        ((NAMES, "    approvers: [anna, bert]\n"), (GATE, "    needed: 3\n")),
+        path="approval.before_start.needed",
+        line="needed: 3",
+        says="only anna, bert may approve: it would never open",
+    ),
+    Bad(
+        "more approvals than approvers of the section",
+        ((EVERYWHERE, "  approvers: [anna] # who may decide"), (GATE, "    needed: 2\n")),
+        path="approval.before_start.needed",
+        line="needed: 2",
+        says="at most 1, or more approvers",
+    ),
+    one(
+        "no approval at all",
+        GATE,
+        "    needed: 0\n",
+        path="approval.before_start.needed",
+        line="needed: 0",
+        says="1",
+    ),
+    one(
+        "an approver twice",
+        NAMES,
+        "    approvers: [anna, Anna]\n",
+        path="approval.before_start.approvers[1]",
+        line="Anna",
+        says="the approver 'Anna' is taken already",
+    ),
+    one(
+        "an approver that is no name",
+        NAMES,
+        '    approvers: ["anna, bert"]\n',
+        path="approval.before_start.approvers[0]",
+        line="anna, bert",
+        says="is no name",
+    ),
+    one(
+        "signatures that nobody can check",
+        SIGNED,
+        "    signed: true #",
+        path="approval.before_start.signed",
+        line="signed: true",
+        says="nothing says whose keys sign",
+    ),
+    one(
+        "an approval that is void at once",
+        "    # valid_for: 1h ",
+        "    valid_for: 5s #",
+        path="approval.before_start.valid_for",
+        line="valid_for: 5s",
+        says="at least 1m",
+    ),
+    one(
+        "signers in a folder of nowhere",
+        "  # allowed_signers: /etc/failover/allowed_signers ",
+        "  allowed_signers: allowed_signers #",
+        path="approval.allowed_signers",
+        line="allowed_signers: allowed_signers",
+        says="is no absolute path",
+    ),
+)
+
+BAD = (
+    *FORM,
+    *SECRETS,
+    *MACHINES,
+    *COMPONENTS,
+    *PAIRS,
+    *DATABASE,
+    *AROUND,
+    *MORE,
+    *YAML,
+    *MEANING,
+    *NOTIFICATIONS,
+    *APPROVAL,
+)
 
 
 def golden() -> str:

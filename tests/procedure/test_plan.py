@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from inventory.models import Approval, GatePolicy, Inventory, ManualMonitoring, ManualPower
+from inventory.approval import Approval, GatePolicy
+from inventory.models import Inventory, ManualMonitoring, ManualPower
 from procedure import failover, timing
 from procedure.as_found import AsFound
 from procedure.commands import RunProbe, SilenceMonitoring

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from inventory.models import Approval, GatePolicy, Inventory, ManualMonitoring, ManualPower
+from inventory.approval import Approval, GatePolicy
+from inventory.models import Inventory, ManualMonitoring, ManualPower
 
 
 def moved_by_hand(reference: Inventory) -> Inventory:

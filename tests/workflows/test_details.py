@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
-from inventory.models import Approval
+from inventory.approval import Approval
 from procedure.plan import Gate, Step
 from procedure.reports import Outcome, RunOutcome, StepProblem
 from tests.workflows.driving import PATIENCE, running

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inventory.models import Approval
+from inventory.approval import Approval
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem
 from workflows.ledger import MAX_DECISIONS, Ledger
