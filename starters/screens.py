@@ -8,6 +8,7 @@ from procedure.plan import Gate, Plan
 from procedure.verdicts import Answer
 from starters.waits import commands
 from starters.wording import clock, moment, took
+from workflows.approvals import standing
 from workflows.status import DecisionRecord, StageView, Status, StepRecord, StepState, Wait
 
 MARKS = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
@@ -104,7 +105,8 @@ def question(wait: Wait, status: Status, plan: Plan | None) -> list[str]:
 
 def text_lines(wait: Wait) -> list[str]:
     """What a wait says beyond its title."""
-    return wait.text.splitlines() if wait.text != wait.title else []
+    text = wait.text.splitlines() if wait.text != wait.title else []
+    return [*text, *filter(None, [standing(wait)])]
 
 
 def _gate_lines(wait: Wait, plan: Plan | None) -> list[str]:

@@ -20,6 +20,7 @@ from starters.runs import START_A_WORKER, Run, workers
 from starters.watching import watch
 from starters.wording import moment
 from workflows import names, search_attributes
+from workflows.approvals import why_it_would_never_open
 from workflows.messages import RunRequest
 from workflows.search_attributes import AttributesMissing
 from workflows.status import RunReport
@@ -65,8 +66,10 @@ async def start_and_tell(client: Client, start: Start, given: argparse.Namespace
     """Start it, tell how to go on, watch it if asked to.
 
     Raises:
-        Stopped: the cluster has a run already, or the server did not take this one.
+        Stopped: the cluster has a run already, the server did not take this one, or it could never pass its gates.
     """
+    if why := why_it_would_never_open(start.request.inventory.approval, start.request.requested_by):
+        raise Stopped(ExitCode.USAGE, f"{why} Nothing was started.")
     handle = await _started(client, start)
     print(_told(client, handle, start))
     has_worker = await _tell_about_workers(client, start.cluster)

@@ -22,11 +22,12 @@ with workflow.unsafe.imports_passed_through():
     from procedure.situation import Situation
     from workflows import names
     from workflows.details import render
-    from workflows.executor import Executor, code_from
+    from workflows.executor import Executor
+    from workflows.gates import code_from
     from workflows.ledger import Ledger
     from workflows.messages import CANCELLED, SIGNAL_MODELS, Answer, Decide, RunRequest
     from workflows.notifying import Notifier
-    from workflows.requests import known_host
+    from workflows.requests import known_host, must_be_able_to_pass
     from workflows.status import RunReport, Status, StepState
     from workflows.views import next_steps, phase, stage_views
 
@@ -46,7 +47,8 @@ class ControlledRun:
         self._intent = intent
         self._situation = Situation(request.inventory, known_host(request.inventory, request.host))
         self._began = workflow.now()
-        self._ledger = Ledger(request.inventory.approval)
+        self._ledger = Ledger(request.inventory.approval, request.requested_by)
+        must_be_able_to_pass(request)
         self._executor: Executor | None = None
         self._notifier = Notifier(request.inventory, intent.direction, lambda: self._ledger.open_waits)
         self._drawn_up = DrawnUp()
@@ -229,7 +231,7 @@ class ControlledRun:
 
     @property
     def _notes(self) -> tuple[str, ...]:
-        notes = list(self._executor.notes) if self._executor else []
+        notes = [*self._ledger.notes, *(self._executor.notes if self._executor else ())]
         if self._ledger.unrecorded:
             notes.append(f"{self._ledger.unrecorded} further signals were answered but not recorded")
         return (*notes, *self._notifier.notes)

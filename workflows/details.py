@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from procedure.reports import RunOutcome
 from procedure.verdicts import Answer
+from workflows.approvals import standing
 from workflows.status import Hint, RunReport, RunView, StageView, Status, StepState, Wait
 
 LIMIT = 3700
@@ -156,6 +157,7 @@ def _wait(wait: Wait, text_limit: int) -> str:
     lines += _items("You vouch for", wait.vouched, text_limit) + _items(
         "Done and seen before you approve", wait.checklist, text_limit
     )
+    lines += [_line(f"**{standing(wait)}**", text_limit), ""] if standing(wait) else []
     lines += [_deadline(wait), ""]
     lines.append("To answer: More Actions → Send a Signal, choose the signal, paste the JSON, put in your name.")
     # Without the empty line it would be no list.

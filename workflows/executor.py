@@ -33,8 +33,9 @@ with workflow.unsafe.imports_passed_through():
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
     from procedure.subjects import Subject
-    from workflows.ledger import Ledger, Resolution, gate_deadline
-    from workflows.messages import Abort, Approve, Confirm, Reject, Retry, Skip
+    from workflows.gates import GateKeeper
+    from workflows.ledger import Ledger, Resolution
+    from workflows.messages import Confirm, Retry, Skip
     from workflows.outage_watch import OutageWatch
     from workflows.problems import doubtful, not_looked_at, problem_of
     from workflows.retrying import FIRST_RETRY, HEARTBEAT, LONGEST_RETRY
@@ -47,14 +48,7 @@ MARGIN = timedelta(minutes=2)
 """Added to a command's own deadline: time to observe, act and report around the wait."""
 DRAWING_UP = timedelta(seconds=30)
 """Pure code that takes a fraction of a second; so long only where a worker died of it, or is overloaded."""
-SETTLED = timedelta(milliseconds=1)
-"""After a decision at a gate: no time is needed, but another workflow task is. The server takes up to 1 s for it."""
 ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
-
-
-def code_from(number: int) -> str:
-    """The code of a gate: short enough to be typed, and another one whenever the gate is met again."""
-    return f"{number & 0xFFFFFF:06x}"
 
 
 @dataclass
@@ -76,9 +70,11 @@ class Executor:
     _steps_are_over: bool = False
     _cleaning_up: bool = False
     _watch: OutageWatch = field(init=False)
+    _gates: GateKeeper = field(init=False)
 
     def __post_init__(self) -> None:
         self._watch = OutageWatch(self.situation.inventory, self.inventory_digest, self.notes)
+        self._gates = GateKeeper(self.ledger, self.changed)
 
     @property
     def outage(self) -> Outage | None:
@@ -227,7 +223,7 @@ class Executor:
 
     async def _perform(self, step: Step) -> None:
         if isinstance(step.action, Gate):
-            await self._pass_gate(step, step.action)
+            await self._gates.keep(step, step.action)
         elif isinstance(step.action, OperatorTask):
             await self._ask_operator(step, step.action)
         elif isinstance(step.action, ChildRun):
@@ -344,54 +340,6 @@ class Executor:
                 return
 
     # People
-
-    async def _pass_gate(self, step: Step, gate: Gate) -> None:
-        if step.id not in self.ledger.waits:  # It is there when a maintenance goes on as a new run.
-            code = code_from(workflow.random().getrandbits(24))
-            self.ledger.wait_at_gate(step, gate, code, workflow.now())
-            self.changed()
-        await self._hold(step)
-        if not self.ledger.resolved(step.id):
-            return
-        answer = self.ledger.take(step.id)
-        record = self.ledger.records[step.id]
-        assert isinstance(answer, Approve | Reject)  # noqa: S101 - the ledger accepts nothing else at a gate
-        record.reason, record.decided_by = answer.comment, answer.by
-        if isinstance(answer, Reject):
-            record.state, record.ended = StepState.ENDED, workflow.now()
-            abort = Abort(by=answer.by, reason=f"gate {gate.name} rejected: {answer.comment}"[:1000])
-            self.ledger.give_up(abort, workflow.now())
-            return
-        self.ledger.end(step.id, Outcome.DONE, workflow.now())
-
-    async def _hold(self, step: Step) -> None:
-        """Until a person has decided, and the decision stands; or until the run is aborted."""
-        while not self._is_decided(step):
-            await self._until_decided(step)
-            if not self._aborted:
-                # After a reset Temporal repeats old signals before it tells of the reset, which revokes them.
-                await workflow.sleep(SETTLED, summary="Let the decision settle")
-
-    async def _until_decided(self, step: Step) -> None:
-        while not self._is_decided(step):
-            await self._wait_at_gate(step)
-
-    async def _wait_at_gate(self, step: Step) -> None:
-        """Until it is decided, its deadline passes, or a pause begins or ends: while the run is paused it waits too."""
-        paused = self.ledger.paused
-        left = None if paused else gate_deadline(self.ledger.waits[step.id], workflow.now())
-        try:
-            await workflow.wait_condition(
-                lambda: self._is_decided(step) or self.ledger.paused is not paused,
-                timeout=left,
-                timeout_summary=f"Deadline: {step.title}",
-            )
-        except TimeoutError:
-            self.ledger.overdue(step.id)
-            self.changed()
-
-    def _is_decided(self, step: Step) -> bool:
-        return self._aborted or self.ledger.resolved(step.id)
 
     async def _ask_operator(self, step: Step, task: OperatorTask) -> None:
         while not self._gives_up:

@@ -7,15 +7,18 @@ Nothing said here can break a run or open a gate that is not named with its code
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from inventory.approval import Approval
+from inventory.values import show_duration
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem, StepReport
+from workflows import approvals
+from workflows.approvals import rules_at
 from workflows.messages import (
     SIGNAL_MODELS,
     Abort,
@@ -31,7 +34,7 @@ from workflows.messages import (
 )
 from workflows.pausing import resumed, shown
 from workflows.so_far import LedgerState
-from workflows.status import DecisionRecord, Hint, Paused, StepRecord, StepState, Wait
+from workflows.status import DecisionRecord, Given, Hint, Paused, StepRecord, StepState, Wait
 
 MAX_DECISIONS = 200
 """Wishes kept word by word: far more than a run needs, few enough that a flood of signals can't fill its history."""
@@ -45,14 +48,23 @@ Resolution = Approve | Reject | Retry | Skip | Confirm
 class Ledger:
     """State of a run that people see and change."""
 
-    def __init__(self, approval: Approval) -> None:
+    def __init__(self, approval: Approval, requester: str = "") -> None:
+        """Begin the ledger of a run.
+
+        Args:
+            approval: who may decide, and where.
+            requester: who requested the run; empty: nobody is named.
+        """
         self._approval = approval
+        self._requester = requester
         self.records: dict[str, StepRecord] = {}
         self.waits: dict[str, Wait] = {}
         """By step id."""
         self.decisions: list[DecisionRecord] = []
         self.unrecorded = 0
         """Wishes beyond `MAX_DECISIONS`."""
+        self.notes: list[str] = []
+        """What became of approvals without anybody saying something."""
         self.abort: Abort | None = None
         self.paused: Paused | None = None
         self.resumed: Resume | None = None
@@ -161,6 +173,7 @@ class Ledger:
                 checklist=gate.checklist,
                 gate=gate.name,
                 code=code,
+                rules=rules_at(self._approval, gate.name, self._requester),
                 since=now,
                 deadline=now + gate.deadline,
                 hints=_gate_hints(gate.name, code),
@@ -172,7 +185,8 @@ class Ledger:
         for step, wait in self.waits.items():
             if wait.kind == "gate":
                 code = new_code()
-                self.waits[step] = wait.model_copy(update={"code": code, "hints": _gate_hints(wait.gate, code)})
+                renewed = {"code": code, "hints": _gate_hints(wait.gate, code), "approvals": ()}
+                self.waits[step] = wait.model_copy(update=renewed)
                 self._resolutions.pop(step, None)
                 self._closed_gates.pop(wait.gate, None)
 
@@ -218,6 +232,26 @@ class Ledger:
         if step in self.waits:
             self.waits[step] = self.waits[step].model_copy(update={"overdue": True})
 
+    def expire(self, now: datetime) -> None:
+        """Approvals that waited for another one for too long count no longer."""
+        for step, wait in self.waits.items():
+            gone = () if self.resolved(step) else approvals.expired(wait, now)
+            if gone:
+                left = tuple(given for given in wait.approvals if given not in gone)
+                self.waits[step] = wait.model_copy(update={"approvals": left})
+            for given in gone:
+                assert given.until is not None  # noqa: S101 - else it would not expire
+                after = show_duration(given.until - given.at)
+                self._revoke(wait, given, f"expired after {after}, since no other one came: approve again", now)
+
+    def _revoke(self, wait: Wait, given: Given, why: str, now: datetime) -> None:
+        """Tell people that an approval counts no longer."""
+        self.notes.append(f"{now:%H:%M:%S} gate {wait.gate}: the approval of {given.by} {why}")
+        record = DecisionRecord(
+            at=now, signal="approve", by=given.by, about=wait.gate, accepted=False, answer=why, said=given.comment
+        )
+        self._keep(record)
+
     @property
     def open_waits(self) -> tuple[Wait, ...]:
         """What waits for a person who has not decided yet."""
@@ -236,6 +270,7 @@ class Ledger:
 
     def hear(self, signal: str, said: object, now: datetime) -> Answer:
         """Understand, check, apply and record one wish."""
+        self.expire(now)
         model = SIGNAL_MODELS.get(signal)
         if model is None:
             answer = _no(f"unknown signal {signal[:60]!r}; understood are: {', '.join(SIGNAL_MODELS)}")
@@ -274,12 +309,24 @@ class Ledger:
             return _yes("the run goes on")
         assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm)  # noqa: S101 - narrows the type, all are handled
         step = self._step_of(wish)
+        if isinstance(wish, Approve):
+            return self._approve(step, wish, now)
         self._resolutions[step] = wish
-        if isinstance(wish, Approve | Reject):
-            self._closed_gates[wish.gate] = f"{'approved' if isinstance(wish, Approve) else 'rejected'} by {wish.by}"
-        later = self.paused is not None and not isinstance(wish, Approve | Reject)
+        if isinstance(wish, Reject):
+            self._closed_gates[wish.gate] = f"rejected by {wish.by}"
+        later = self.paused is not None and not isinstance(wish, Reject)
         held = "; takes effect when the run is resumed" if later else ""
         return _yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}{held}")
+
+    def _approve(self, step: str, wish: Approve, now: datetime) -> Answer:
+        wait = self.waits[step] = approvals.approved(self.waits[step], wish, now)
+        if not approvals.is_enough(wait):
+            return _yes(f"{approvals.standing(wait)}: {wait.title}")
+        self._resolutions[step] = wish
+        self._closed_gates[wish.gate] = f"approved by {approvals.names_of(wait)}"
+        return _yes(
+            f"approved: {wait.title}" if wait.rules.needed == 1 else f"{self._closed_gates[wish.gate]}: {wait.title}"
+        )
 
     def _resume(self, now: datetime) -> None:
         assert self.paused is not None  # noqa: S101 - no other wish to resume is accepted
@@ -289,6 +336,8 @@ class Ledger:
     def _objection(self, wish: Message) -> Answer | None:
         by = getattr(wish, "by", "")
         allowed = self._approval.approvers
+        if isinstance(wish, Approve | Reject):
+            allowed = self._approval.approvers_at(wish.gate)
         if allowed and by not in allowed:
             return _no(f"{by!r} may not decide here; allowed are: {', '.join(allowed)}")
         if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm):
@@ -317,7 +366,8 @@ class Ledger:
             return _no(f"gate {wish.gate} was already {self._closed_gates[wish.gate]}")
         if wish.seen != wait.code:
             return _no(f"gate {wish.gate} shows another code than {wish.seen[:20]!r}: read the gate, then use its code")
-        return None
+        against = approvals.objection(wait, wish) if isinstance(wish, Approve) else ""
+        return _no(against) if against else None
 
     def _about_retry(self, wish: Retry) -> Answer | None:
         wait = self.waits.get(wish.step)
@@ -369,27 +419,28 @@ class Ledger:
         return wish.step
 
     def _record(self, signal: str, said: object, wish: Message | None, answer: Answer, now: datetime) -> Answer:
-        if len(self.decisions) >= MAX_DECISIONS:
-            self.unrecorded += 1
-            return answer
         about = str(getattr(wish, "gate", "") or getattr(wish, "step", ""))[:120]
         words = str(getattr(wish, "comment", "") or getattr(wish, "reason", ""))
-        self.decisions.append(
-            DecisionRecord(
-                at=now,
-                signal=signal,
-                by=getattr(wish, "by", ""),
-                about=about,
-                accepted=answer.accepted,
-                answer=answer.text,
-                said=words if wish is not None else repr(said)[:MAX_SAID],
-            )
+        record = DecisionRecord(
+            at=now,
+            signal=signal,
+            by=getattr(wish, "by", ""),
+            about=about,
+            accepted=answer.accepted,
+            answer=answer.text,
+            said=words if wish is not None else repr(said)[:MAX_SAID],
         )
+        self._keep(record)
         return answer
+
+    def _keep(self, record: DecisionRecord) -> None:
+        if len(self.decisions) >= MAX_DECISIONS:
+            self.unrecorded += 1
+        else:
+            self.decisions.append(record)
 
 
 _EFFECT: dict[type[Message], str] = {
-    Approve: "approved",
     Reject: "rejected, the run ends here",
     Retry: "will be tried again",
     Skip: "skipped",
@@ -430,10 +481,3 @@ def _retry_hints(step: str, can_force: bool) -> tuple[Hint, ...]:
         return (retry,)
     by_force: dict[str, str | bool] = {"step": step, "by": "YOUR NAME", "force": True, "reason": "WHY"}
     return (retry, Hint(signal="retry", payload=by_force, meaning="by force"))
-
-
-def gate_deadline(wait: Wait, now: datetime) -> timedelta | None:
-    """How long until the deadline of a gate; None: it has none, or it has passed."""
-    if wait.deadline is None or wait.deadline <= now:
-        return None
-    return wait.deadline - now

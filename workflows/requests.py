@@ -14,7 +14,8 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inventory.models import Inventory
-from workflows.messages import Message
+from workflows.approvals import why_it_would_never_open
+from workflows.messages import Message, RunRequest
 
 MAX_PROBLEMS = 12
 """Named in the message: enough to see what kind of input it was."""
@@ -59,3 +60,14 @@ def known_host(inventory: Inventory, name: str) -> str:
             f"VM-Host {name!r} is not in the inventory of {inventory.cluster}; allowed: {', '.join(hosts)}."
         )
     return name
+
+
+def must_be_able_to_pass(request: RunRequest) -> None:
+    """A run that could never pass one of its gates, because of who requested it, does not begin.
+
+    Raises:
+        ApplicationError: with the gate, and what to do.
+    """
+    why = why_it_would_never_open(request.inventory.approval, request.requested_by)
+    if why:
+        raise bad_request(f"The run could never pass its gates. {why}")

@@ -79,6 +79,29 @@ class Hint(Told):
     meaning: str = ""
 
 
+class Rules(Told):
+    """What approvals at a gate must be."""
+
+    needed: int = 1
+    """Of different people."""
+    approvers: tuple[str, ...] = ()
+    """Who may decide; empty: anybody."""
+    barred: str = ""
+    """Who requested the run and may not approve it; empty: nobody is barred for that."""
+    valid_for: timedelta | None = None
+    """How long an approval waits for another one."""
+
+
+class Given(Told):
+    """An approval that counts."""
+
+    by: str
+    at: datetime
+    until: datetime | None = None
+    """It waits for another one so long; None: it needs no other."""
+    comment: str = ""
+
+
 class Wait(Told):
     """Something that waits for a person."""
 
@@ -92,6 +115,8 @@ class Wait(Told):
     """What the approver has tried before saying yes, at a gate."""
     gate: str = ""
     code: str = ""
+    rules: Rules = Rules()
+    approvals: tuple[Given, ...] = ()
     since: datetime
     deadline: datetime | None = None
     left: timedelta | None = None

@@ -55,3 +55,20 @@ def _models() -> list[type[Model]]:
 def test_every_reference_to_a_secret_is_known_as_one(model: type[Model]) -> None:
     for name, field in model.model_json_schema()["properties"].items():
         assert ("reference to a secret" in json.dumps(field).lower()) == (name in SECRET_FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("said", "same"),
+    [
+        ("    needed: 1\n    not_requester: false\n    valid_for: 60m\n    approvers: []\n", True),
+        ("    needed: 2\n", False),
+        ("    not_requester: true\n", False),
+        ("    approvers: [anna]\n", False),
+    ],
+)
+def test_settings_of_a_later_version_count_from_the_moment_on_at_which_they_are_used(said: str, same: bool) -> None:
+    text = REFERENCE.read_text()
+    told = parse(
+        text.replace("    deadline: 12h                            # default\n", f"    deadline: 12h\n{said}", 1)
+    )
+    assert (digest(told) == digest(load(REFERENCE))) is same

@@ -11,7 +11,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from inventory.models import Approval
+from inventory.approval import Approval
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import StepProblem
 from workflows.ledger import Ledger

@@ -9,7 +9,8 @@ import pytest
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
-from inventory.models import Approval, Inventory
+from inventory.approval import Approval
+from inventory.models import Inventory
 from procedure.facts import Facts, Observation
 from procedure.plan import Gate, Step
 from procedure.reports import Outcome, RunOutcome

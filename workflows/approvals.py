@@ -1,0 +1,105 @@
+"""Approvals at one gate: who may give one, which of them still count, whether they are enough.
+
+Pure: no clock, no Temporal. What was approved so far stands in the wait that people see, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from inventory.approval import Approval
+from workflows.messages import Approve
+from workflows.status import Given, Rules, Wait
+
+
+def rules_at(approval: Approval, gate: str, requester: str) -> Rules:
+    """What holds at a gate in a run that somebody requested."""
+    policy = approval.at(gate)
+    return Rules(
+        needed=policy.needed,
+        approvers=approval.approvers_at(gate),
+        barred=requester if policy.not_requester else "",
+        valid_for=policy.valid_for,
+    )
+
+
+def why_it_would_never_open(approval: Approval, requester: str) -> str:
+    """Why a run that somebody requested could not pass one of its gates; empty: it can."""
+    for gate, policy in approval.gates:
+        if not policy.enabled or not policy.not_requester:
+            continue
+        if not requester:
+            return f"At gate {gate} whoever requests the run may not approve it, so say who requests it."
+        names = approval.approvers_at(gate)
+        others = [name for name in names if not _same(name, requester)]
+        if names and len(others) < policy.needed:
+            few = ", ".join(others) or "nobody"
+            needed = "1 approval is" if policy.needed == 1 else f"{policy.needed} approvals are"
+            return f"At gate {gate} {needed} needed, and of its approvers only {few} did not request the run."
+    return ""
+
+
+def objection(wait: Wait, wish: Approve) -> str:
+    """Why an approval of somebody who may decide here does not count; empty: it does."""
+    rules = wait.rules
+    if rules.barred and _same(wish.by, rules.barred):
+        return f"{wish.by} requested this run and may not approve it; {missing(wait)}"
+    if any(_same(wish.by, given.by) for given in wait.approvals):
+        return f"{wish.by} has already approved; {missing(wait)}"
+    return ""
+
+
+def approved(wait: Wait, wish: Approve, now: datetime) -> Wait:
+    """The wait with one approval more."""
+    until = now + wait.rules.valid_for if wait.rules.needed > 1 and wait.rules.valid_for else None
+    given = Given(by=wish.by, at=now, until=until, comment=wish.comment)
+    return wait.model_copy(update={"approvals": (*wait.approvals, given)})
+
+
+def is_enough(wait: Wait) -> bool:
+    """Whether the gate opens."""
+    return len(wait.approvals) >= wait.rules.needed
+
+
+def expired(wait: Wait, now: datetime) -> tuple[Given, ...]:
+    """Approvals that waited for another one for too long."""
+    return tuple(given for given in wait.approvals if given.until is not None and given.until <= now)
+
+
+def until_one_expires(wait: Wait, now: datetime) -> timedelta | None:
+    """How long the oldest approval still counts; None: nothing expires."""
+    ends = [given.until for given in wait.approvals if given.until is not None]
+    return max(min(ends) - now, timedelta(milliseconds=1)) if ends else None
+
+
+def names_of(wait: Wait) -> str:
+    """Who has approved."""
+    *others, last = [given.by for given in wait.approvals] or ["nobody"]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def missing(wait: Wait) -> str:
+    """How many approvals are missing, and whose they could be."""
+    rules = wait.rules
+    told = [given.by for given in wait.approvals] + ([rules.barred] if rules.barred else [])
+    left = [name for name in rules.approvers if not any(_same(name, other) for other in told)]
+    others = ", ".join(left) if rules.approvers else "anybody" + (f" but {', '.join(told)}" if told else "")
+    return f"missing {max(rules.needed - len(wait.approvals), 0)} of: {others}"
+
+
+def standing(wait: Wait) -> str:
+    """How far a gate is, in one line; empty where one approval of anybody opens it."""
+    rules = wait.rules
+    if wait.kind != "gate" or not (rules.needed > 1 or rules.approvers or rules.barred):
+        return ""
+    given = ", ".join(_given(one) for one in wait.approvals) or "none yet"
+    return f"Approvals, {len(wait.approvals)} of {rules.needed}: {given}; {missing(wait)}"
+
+
+def _given(one: Given) -> str:
+    return one.by + (f" (counts until {one.until:%H:%M:%S} UTC)" if one.until else "")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one person's: capitals make no difference to people."""
+    return one.casefold() == other.casefold()
