@@ -6,6 +6,7 @@ python -m starters.failback --inventory FILE [--of WORKFLOW_ID] [--return HOST] 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from temporalio.client import Client
 
@@ -13,7 +14,7 @@ from inventory.models import Inventory
 from starters import options, starting
 from starters.connection import connected
 from starters.exit_codes import ExitCode
-from starters.former import Former, last_failover, named_failover
+from starters.former import Former, last_failover, named_failover, saved_failover
 from starters.running import Stopped, run_and_exit
 from starters.starting import Start, start_and_tell
 from workflows import names
@@ -38,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--of",
         metavar="WORKFLOW_ID",
-        help="the failover that is undone, WORKFLOW_ID or WORKFLOW_ID/RUN_ID (default: the last one of the cluster "
-        "that completed); `none` restores the normal state of the inventory instead",
+        help="the failover that is undone: WORKFLOW_ID, WORKFLOW_ID/RUN_ID, or a report that was saved as FILE.json "
+        "(default: the last one of the cluster that completed); `none` restores the normal state of the inventory",
     )
     made.add_argument("--return", dest="returning", metavar="HOST", help="VM-Host that comes back (default: as --of)")
     starting.add_options(made)
@@ -77,6 +78,8 @@ async def _former(client: Client, inventory: Inventory, of: str | None) -> Forme
         return None
     if of is None:
         return await last_failover(client, inventory.cluster)
+    if of.endswith(".json"):
+        return saved_failover(inventory.cluster, Path(of))
     return await named_failover(client, inventory.cluster, of)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from pydantic import ValidationError
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from procedure.as_found import AsFound
@@ -68,10 +70,35 @@ async def named_failover(client: Client, cluster: str, name: str) -> Former:
         state = description.status.name.lower() if description.status else "in no known state"
         raise Stopped(ExitCode.REFUSED, f"Run {run_id} has not completed: it is {state}.")
     report = await run.result()
-    if report.outcome not in ENDED_WELL:
-        ended = report.outcome.value if report.outcome else "unknown"
-        raise Stopped(ExitCode.REFUSED, f"Run {run_id} ended as {ended}: {report.outcome_reason}")
+    _must_have_completed(report)
     return _former(report)
+
+
+def saved_failover(cluster: str, file: Path) -> Former:
+    """The failover whose report was saved with `python -m starters.report --json`: servers forget runs after a time.
+
+    Raises:
+        Stopped: it is no such report, of another cluster, or of a run that did not complete.
+    """
+    try:
+        report = RunReport.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = (
+            f"{error.error_count()} things in it are not as expected" if isinstance(error, ValidationError) else error
+        )
+        text = f"{file} is no report as `python -m starters.report --json` prints it: {reason}"
+        raise Stopped(ExitCode.USAGE, text) from error
+    if report.cluster != cluster or report.direction != "failover":
+        text = f"{file} reports a {report.direction} of cluster {report.cluster}, not a failover of {cluster}."
+        raise Stopped(ExitCode.REFUSED, text)
+    _must_have_completed(report)
+    return _former(report)
+
+
+def _must_have_completed(report: RunReport) -> None:
+    if report.outcome not in ENDED_WELL:
+        ended = report.outcome.value if report.outcome else "not over yet"
+        raise Stopped(ExitCode.REFUSED, f"Run {report.run_id} ended as {ended}: {report.outcome_reason}")
 
 
 def _former(report: RunReport) -> Former:

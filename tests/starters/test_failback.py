@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from procedure.reports import RunOutcome
 from starters.exit_codes import ExitCode
 from tests.starters.conftest import Ended, Shell
 from workflows import names
@@ -126,3 +128,35 @@ async def test_an_empty_name_is_no_run(worked: Shell, of: str) -> None:
     refused = await failback(worked, "--of", of)
     assert refused.code == ExitCode.USAGE
     assert "is no run of cluster" in refused.err
+
+
+async def test_a_saved_report_does_where_the_server_has_forgotten_the_run(
+    worked: Shell, temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    run_id = await completed_failover(worked)
+    saved = tmp_path / "report.json"
+    saved.write_text((await worked.about("report", "--json")).out)
+
+    started = await failback(worked, "--of", str(saved))
+
+    assert started.code == ExitCode.OK, started.err
+    assert await restored(worked, temporal) == f"restored what {run_id} found"
+
+
+async def test_a_file_that_is_no_report_of_this_cluster_is_refused(worked: Shell, tmp_path: Path) -> None:
+    await completed_failover(worked)
+    report = RunReport.model_validate_json((await worked.about("report", "--json")).out)
+    aborted = report.model_copy(update={"outcome": RunOutcome.ABORTED, "outcome_reason": "Aborted by bob."})
+    other = report.model_copy(update={"cluster": "other"})
+    for name, text, said in (
+        ("no-json.json", "cluster: x", "is no report as `python -m starters.report --json` prints it"),
+        ("aborted.json", aborted.model_dump_json(), "ended as aborted: Aborted by bob."),
+        ("other.json", other.model_dump_json(), "reports a failover of cluster other, not a failover of"),
+    ):
+        (tmp_path / name).write_text(text)
+        refused = await failback(worked, "--of", str(tmp_path / name))
+        assert refused.code in (ExitCode.USAGE, ExitCode.REFUSED)
+        assert said in refused.err
+    missing = await failback(worked, "--of", str(tmp_path / "missing.json"))
+    assert missing.code == ExitCode.USAGE
+    assert "No such file" in missing.err
