@@ -83,7 +83,8 @@ class _Delivery:
     password: SecretStr | None
     timeout: float
     """Seconds, for each answer of the server."""
-    _server: smtplib.SMTP | None = field(default=None, init=False)
+    server: smtplib.SMTP | None = field(default=None, init=False)
+    """As soon as there is a connection that could hang."""
 
     def __call__(self) -> None:
         """Hand it over. Blocks.
@@ -99,24 +100,35 @@ class _Delivery:
             raise smtplib.SMTPRecipientsRefused(refused)
 
     def _connected(self) -> smtplib.SMTP:
-        host, port = self.target.host, self.target.used_port
         if self.target.security == "tls":
-            self._server = smtplib.SMTP_SSL(host, port, timeout=self.timeout, context=self.context)
-            return self._server
-        self._server = smtplib.SMTP(host, port, timeout=self.timeout)
+            return _Encrypted(self)
+        server = _Plain(self)
         if self.target.security == "starttls":
-            self._server.starttls(context=self.context)
-        return self._server
+            server.starttls(context=self.context)
+        return server
 
     def cut(self) -> None:
         """End what is still under way: a server that answers drop by drop would hold the thread."""
-        sock = self._server.sock if self._server else None
+        sock = self.server.sock if self.server else None
         if sock is not None:
             try:
                 # The one below TLS: the thread is still at work with the one above.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 return  # it has ended meanwhile
+
+
+# The library connects while a server is made, and may hang there already: so each is known before.
+class _Plain(smtplib.SMTP):
+    def __init__(self, delivery: _Delivery) -> None:
+        delivery.server, target = self, delivery.target
+        super().__init__(target.host, target.used_port, timeout=delivery.timeout)
+
+
+class _Encrypted(smtplib.SMTP_SSL):
+    def __init__(self, delivery: _Delivery) -> None:
+        delivery.server, target = self, delivery.target
+        super().__init__(target.host, target.used_port, timeout=delivery.timeout, context=delivery.context)
 
 
 async def _in_a_thread(delivery: _Delivery) -> None:

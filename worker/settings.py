@@ -59,7 +59,8 @@ def _meet(one: str, other: str) -> bool:
 
 def _web_ui(value: str) -> str:
     if value and not _WEB_ADDRESS.fullmatch(value):
-        raise ValueError(f"{value!r} is no address; allowed: https://HOST, optionally with port and path, or empty")
+        # Not repeated: it may hold a password.
+        raise ValueError("no address of a web page; allowed: https://HOST, optionally with port and path, or empty")
     return value
 
 

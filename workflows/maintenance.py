@@ -47,7 +47,7 @@ class Maintenance(ControlledRun):
         if so_far:
             self._began = so_far.began
             self._ledger.take_over(so_far.ledger, workflow.now())
-            self._notifier.take_over()
+            self._notifier.take_over(so_far.told)
             self._children.notes += so_far.notes
             self._drawn_up = DrawnUp(plan=so_far.plan)
         self._is_old = False
@@ -91,6 +91,7 @@ class Maintenance(ControlledRun):
             plan=plan,
             ledger=self._ledger.carried_over(),
             runs=tuple(self._children.runs),
+            told=self._notifier.carried_over(),
             notes=self._notes[-MOST_NOTES:],
         )
         workflow.continue_as_new(self._maintenance.model_copy(update={"so_far": so_far}))

@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import news
     from workflows.news import News
     from workflows.problems import problem_of
+    from workflows.so_far import Mark
     from workflows.status import RunReport, Wait
 
 FIRST_RETRY = timedelta(seconds=1)
@@ -55,20 +56,22 @@ class Notifier:
         self._wanted = inventory.notifications
         self._direction = direction
         self._waits = waits
-        self._known: set[tuple[str, datetime]] = set()
-        """Of what began to wait and was told: step and since when."""
-        self._overdue: set[tuple[str, datetime]] = set()
+        self._told: dict[Mark, None] = {}
+        """In order, as a set would not be."""
         self._count = 0
         self._under_way: dict[asyncio.Task[None], tuple[Target, Notice]] = {}
         self._missed: dict[str, tuple[int, str]] = {}
         """By target: of how much it was not told, and what of the last of these is to be said."""
         self._reminding: asyncio.Task[None] | None = None
 
-    def take_over(self) -> None:
-        """What waits by now was told already, by the run that this one goes on for."""
-        waits = self._waits()
-        self._known |= {(wait.step, wait.since) for wait in waits}
-        self._overdue |= {(wait.step, wait.since) for wait in waits if wait.overdue}
+    def take_over(self, told: tuple[Mark, ...]) -> None:
+        """That was told already, by the run that this one goes on for."""
+        self._told |= dict.fromkeys(told)
+
+    def carried_over(self) -> tuple[Mark, ...]:
+        """What was told of what waits still, for the run that goes on for this one."""
+        waiting = self._waiting()
+        return tuple(mark for mark in self._told if mark[:2] in waiting)
 
     @property
     def is_idle(self) -> bool:
@@ -85,13 +88,9 @@ class Notifier:
         if not self._wanted.targets:
             return
         for wait in self._waits():
-            key = (wait.step, wait.since)
-            if key not in self._known:
-                self._known.add(key)
-                self._tell(news.of_wait(wait, self._inventory.cluster))
-            if wait.overdue and key not in self._overdue:
-                self._overdue.add(key)
-                self._tell(news.of_overdue(wait, self._inventory.cluster))
+            self._tell_once((wait.step, wait.since, False), news.of_wait(wait, self._inventory.cluster))
+            if wait.overdue:
+                self._tell_once((wait.step, wait.since, True), news.of_overdue(wait, self._inventory.cluster))
 
     async def finish(self, report: RunReport) -> None:
         """Tell the end, and wait a moment for what is still being told."""
@@ -117,6 +116,11 @@ class Notifier:
             f"{target} was not told {'of 1 thing' if count == 1 else f'of {count} things'}, the last: {last}"
             for target, (count, last) in self._missed.items()
         )
+
+    def _tell_once(self, mark: Mark, told: News) -> None:
+        if mark not in self._told:
+            self._told[mark] = None
+            self._tell(told)
 
     def _tell(self, told: News) -> None:
         targets = self._wanted.wanting(told.event)

@@ -9,6 +9,9 @@ from pydantic import Field
 from procedure.plan import Plan
 from workflows.status import DecisionRecord, Paused, RunView, StepRecord, Told, Wait
 
+Mark = tuple[str, datetime, bool]
+"""Of what people were told: step, since when it waits, and whether they were told that it is past its deadline."""
+
 
 class LedgerState(Told):
     """Where each step is, which gates are open, and what people said."""
@@ -29,4 +32,5 @@ class SoFar(Told):
     plan: Plan
     ledger: LedgerState
     runs: tuple[RunView, ...] = ()
+    told: tuple[Mark, ...] = ()
     notes: tuple[str, ...] = ()

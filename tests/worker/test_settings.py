@@ -63,6 +63,18 @@ def test_a_file_that_is_not_there() -> None:
         load({}, Path("/nowhere/worker.toml"))
 
 
+@pytest.mark.parametrize("address", ["", "https://temporal.example", "http://[::1]:8233/ui/"])
+def test_where_the_web_ui_is(address: str) -> None:
+    assert load({"FAILOVER_INVENTORY": "x", "FAILOVER_WEB_UI": address}).web_ui == address
+
+
+@pytest.mark.parametrize("address", ["temporal.example", "https://me:hunter2@temporal.example", "javascript:alert(1)"])
+def test_what_is_no_address_of_a_web_ui(address: str) -> None:
+    with pytest.raises(BadSettings, match="FAILOVER_WEB_UI: no address of a web page") as caught:
+        load({"FAILOVER_INVENTORY": "x", "FAILOVER_WEB_UI": address})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_mistyped_variable_is_refused_and_a_secret_is_not() -> None:
     inventory = load_inventory(ROOT / "deploy" / "inventories" / "reference.yaml")
     refuse_unknown({"FAILOVER_INVENTORY": "x", "FAILOVER_DATABASE_PASSWORD": "s", "PATH": "/"}, inventory)

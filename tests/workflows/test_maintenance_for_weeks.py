@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from inventory.models import Inventory
+from inventory.notifications import Notifications, Webhook
 from procedure.reports import RunOutcome
 from tests.workflows.brief_runs import QUICK, BriefFailback, BriefFailover
 from tests.workflows.driving import Run, own, start_maintenance, worker_for
@@ -79,6 +81,32 @@ async def test_a_gate_that_is_open_for_sixty_days(skipping: WorkflowEnvironment,
     assert sum(map(len, chain)) / WEEKS < BUDGET
     assert max(map(len, chain)) < BUDGET
     assert uncovered(world, began, ended) == []
+
+
+async def test_people_are_told_once_and_reminded_daily_for_as_long(
+    skipping: WorkflowEnvironment, reference: Inventory
+) -> None:
+    targets = tuple(Webhook(name=name, url="https://hooks.example.com") for name in ("on-call", "channel"))
+    world = PaperWorld(own(reference, notifications=Notifications(targets=targets)), skipping.get_current_time)
+    async with at_the_gate(skipping, world) as run:
+        first = await run.status()
+        await skipping.sleep(timedelta(days=60))
+        await run.approve(GATE)
+        report = await run.result()
+        chain = await histories(skipping.client, first.run_id, run.handle.id)
+
+    assert report.notes == ()
+    notices = [order.notice for order in world.told if order.target == "on-call"]
+    assert Counter(notice.event.value for notice in notices if "still waits" not in notice.headline) == {
+        "gate": 1,
+        "reminder": 1,  # its deadline
+        "end": 1,
+    }
+    moments = [notice.at for notice in notices if "still waits" in notice.headline]
+    assert len(moments) == 64
+    assert max(later - earlier for earlier, later in pairwise(moments)) < timedelta(days=1, minutes=1)
+    assert len({notice.id for notice in notices}) == len(notices)
+    assert sum(map(len, chain)) / WEEKS < BUDGET
 
 
 async def test_two_extensions_that_fail_leave_time_for_another_one(

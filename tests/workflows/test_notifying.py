@@ -20,7 +20,7 @@ from tests.workflows.test_background import without_outage_probes
 from worker.process import RESTRICTIONS
 from workflows.controlled_failover import ControlledFailover
 from workflows.converter import DATA_CONVERTER
-from workflows.notifying import AT_THE_END
+from workflows.notifying import AT_THE_END, until_reminder
 
 STOP = "3-stop-wildfly-acd-jb1"
 WEBHOOK = Webhook(name="on-call", url="https://hooks.example.com/failover")
@@ -192,6 +192,15 @@ async def test_reminders_come_ever_more_seldom_until_someone_answers(
     assert report.outcome is RunOutcome.ABORTED
     assert events(world)[-1] == "end"
     await replay(run)
+
+
+def test_when_the_next_reminder_comes_follows_from_how_long_it_was_waited() -> None:
+    half, hour, day = timedelta(minutes=30), timedelta(hours=1), timedelta(days=1)
+    assert until_reminder(half, timedelta(0)) == half
+    assert until_reminder(half, half) == hour
+    assert until_reminder(half, half + timedelta(minutes=20)) == timedelta(minutes=40)
+    assert until_reminder(half, timedelta(days=20)) <= day
+    assert until_reminder(3 * day, timedelta(0)) == until_reminder(3 * day, 3 * day) == 3 * day
 
 
 async def test_where_nobody_is_to_be_told_nothing_is_begun(client: Client, world: PaperWorld) -> None:
