@@ -390,6 +390,10 @@ class Timings(Model):
     move: Duration = timedelta(minutes=3)
     """For a pair to have moved with all its resources."""
     shutdown: Duration = timedelta(minutes=5)
+    boot: Duration = timedelta(minutes=10)
+    """For a machine to be up after it was switched on: Windows may install updates first."""
+    catch_up: Duration = timedelta(hours=2)
+    """For a machine that was off to receive what was written meanwhile: DRBD's blocks, the databases' changes."""
     replication: Duration = timedelta(minutes=3)
     """For replicas to notice a vanished or returned master: Connect_Retry and slave_net_timeout are 60 s by default."""
     backup: Duration = timedelta(hours=1)

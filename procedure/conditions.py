@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from inventory.models import Component, Inventory, Role
 from procedure import who
-from procedure.facts import ClusterFact, Facts, NodeState, ReplicationFact
-from procedure.invariants import channel_from, not_seen, replication_problem
+from procedure.facts import ClusterFact, Facts, LocationConstraint, NodeState, ReplicationFact
+from procedure.invariants import caught_up, channel_from, not_seen, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Subject
-from procedure.verdicts import Verdict, failed, not_applicable, passed, warned
+from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown, warned
 from procedure.who import PAIR_WORDS, PairName
 
 
@@ -20,7 +20,92 @@ def is_vacated(situation: Situation, machine: str) -> Verdict:
     return failed(condition, f"it is on {situation.surviving}", "Abort: the plan does not fit the inventory.")
 
 
+def returns(situation: Situation, machine: str) -> Verdict:
+    """The machine is on the host that comes back: nothing else is ever switched on."""
+    condition = f"{machine} is on the VM-Host that returns, {situation.vacated}"
+    if situation.goes(machine):
+        return passed(condition)
+    return failed(condition, f"it is on {situation.surviving}", "Abort: the plan does not fit the inventory.")
+
+
 # --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def partner_is_primary(inventory: Inventory, machine: str, facts: Facts) -> Verdict:
+    """The other machine of its pair is the one primary: a node that joins now finds somebody who has everything."""
+    pair = inventory.pair_of(machine)
+    condition = f"the partner of {machine} is primary of their pair"
+    if pair is None:
+        return not_applicable(condition, f"{machine} belongs to no pair", invariant=2)
+    other = who.partner(pair, machine)
+    if facts.cluster(other) is None:
+        return not_seen(condition, [ClusterOn(machine=other)], facts, invariant=2)
+    found = who.primaries(inventory, pair, facts)
+    if found == (other,):
+        return passed(condition, f"{other} is primary", invariant=2)
+    seen = f"primary is {' and '.join(found or ()) or 'none'}"
+    return failed(condition, seen, f"Look at `pcs status` on {other}; make it primary first.", invariant=2)
+
+
+def stays_where_it_is(inventory: Inventory, joining: str, facts: Facts) -> tuple[Verdict, ...]:
+    """No older location constraint would give the pair to a machine as soon as that machine joins it."""
+    name = next((n for n in who.PAIR_NAMES if joining in who.pair(inventory, n).machines), None)
+    if name is None:
+        return ()
+    condition = f"no location constraint would move the {PAIR_WORDS[name]} to {joining} by itself"
+    return (nothing_moves_it(inventory, name, joining, facts, condition),)
+
+
+def nothing_moves_it(inventory: Inventory, name: PairName, to: str, facts: Facts, condition: str) -> Verdict:
+    """No location constraint pulls a pair to one of its machines, or keeps it off the other."""
+    pair = who.pair(inventory, name)
+    seen = [fact for m in pair.machines if (fact := facts.cluster(m)) is not None]
+    if not seen:
+        return not_seen(condition, [ClusterOn(machine=m) for m in pair.machines], facts)
+    pulled, left = inventory.machine(to).node_name, inventory.machine(who.partner(pair, to)).node_name
+    constraints = {c.id: c for fact in seen for c in fact.constraints}.values()
+    against = [c.id for c in constraints if pulls(c, pulled) or repels(c, left)]
+    if against:
+        return failed(condition, ", ".join(against), f"`pcs constraint delete {' '.join(against)}` after thinking why.")
+    left_out = max(fact.constraints_left_out for fact in seen)
+    if left_out:
+        seen_of = f"{left_out} constraints are more than are looked at"
+        return unknown(condition, seen_of, "Read them in `pcs constraint --full`; delete those nobody needs.")
+    rules = [c.id for c in constraints if not c.node]
+    if rules:
+        return warned(condition, f"by rule, not judged: {', '.join(rules)}", "Read them in `pcs constraint --full`.")
+    return passed(condition)
+
+
+def can_return(inventory: Inventory, name: PairName, to: str, facts: Facts) -> Verdict:
+    """No location constraint keeps a pair from one of its machines, but those of a move, which the failback clears."""
+    pair = who.pair(inventory, name)
+    now_on = who.partner(pair, to)
+    condition = f"no location constraint would keep the {PAIR_WORDS[name]} on {now_on}"
+    fact = facts.cluster(now_on)
+    if fact is None:
+        return not_seen(condition, [ClusterOn(machine=now_on)], facts)
+    keeping, kept_off = inventory.machine(now_on).node_name, inventory.machine(to).node_name
+    keeps = [c for c in fact.constraints if pulls(c, keeping) or repels(c, kept_off)]
+    if pair.method == "move":
+        keeps = [c for c in keeps if not who.left_by_a_move(c)]
+    if inventory.machine(to).normal != "active":
+        # It belongs where it is; only what a move has left there is too much.
+        keeps = [c for c in keeps if who.left_by_a_move(c)]
+    ids = [c.id for c in keeps]
+    if ids:
+        return failed(condition, ", ".join(ids), f"`pcs constraint delete {' '.join(ids)}` after thinking why.")
+    return passed(condition)
+
+
+def pulls(constraint: LocationConstraint, node: str) -> bool:
+    """Whether it makes Pacemaker prefer a node, by whatever score."""
+    return constraint.node == node and bool(constraint.score) and not constraint.score.startswith(("-", "0"))
+
+
+def repels(constraint: LocationConstraint, node: str) -> bool:
+    """Whether it makes Pacemaker avoid a node."""
+    return constraint.node == node and constraint.score.startswith("-")
 
 
 def cluster_is_able(inventory: Inventory, name: PairName, seen_from: str, facts: Facts) -> Verdict:
@@ -177,6 +262,38 @@ def is_writable(master: str, facts: Facts) -> Verdict:
         step = f"SET GLOBAL read_only = OFF on {master}, and in its configuration, after thinking why it is on."
         return failed(condition, "read_only is ON", step)
     return passed(condition, "read_only is OFF")
+
+
+def next_writers(inventory: Inventory, to: str, facts: Facts) -> tuple[str, ...]:
+    """Masters that would get writes behind the HAProxy of a load balancer, and do not get them now.
+
+    One that runs gives them to its servers without MAINT, though they may not be UP yet. One that Pacemaker starts with
+    the move knows no MAINT, so any master may be meant.
+    """
+    masters = tuple(m.name for m in inventory.with_role(Role.DATABASE_MASTER))
+    fact = facts.balancer(to)
+    now = who.writers(inventory, facts) or ()
+    then = who.may_write_behind(inventory, fact) if fact is not None and fact.running else masters
+    return tuple(m for m in masters if m in then and m not in now)
+
+
+def next_writers_are_fresh(inventory: Inventory, to: str, facts: Facts) -> tuple[Verdict, ...]:
+    """5: whoever gets the writes as soon as the address is on a load balancer has caught up, and is writable.
+
+    A HAProxy that has restarted knows no MAINT: it hands writes to a returned master by itself.
+    """
+    condition = f"who gets the writes as soon as {to} has the address has replayed all changes, and is writable"
+    if facts.balancer(to) is None:
+        return (not_seen(condition, [BalancerOn(machine=to)], facts, invariant=5),)
+    masters = next_writers(inventory, to, facts)
+    if not masters:
+        return (not_applicable(condition, "the writes stay where they are", invariant=5),)
+    everyone = {m.name for m in inventory.with_role(Role.DATABASE_MASTER)}
+    verdicts: list[Verdict] = []
+    for master in masters:
+        others = tuple(s for s in who.sources_of(inventory, master) if s in everyone)
+        verdicts += [caught_up(master, others, facts, inventory), is_writable(master, facts)]
+    return tuple(verdicts)
 
 
 def nothing_is_lost(situation: Situation, machine: str, facts: Facts) -> Verdict:

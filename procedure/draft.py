@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Literal
 
@@ -94,8 +95,8 @@ class Draft:
         """Repeat a command in the background, from some steps on until others are over."""
         self._upkeep.append(Upkeep(command=command, every=every, after=after, until=until))
 
-    def plan(self, direction: Direction) -> Plan:
-        """The plan, checked."""
+    def plan(self, direction: Direction, *, outage_until: int = 13) -> Plan:
+        """The plan, checked; the outage is measured until a stage is over."""
         return Plan(
             direction=direction,
             cluster=self.inventory.cluster,
@@ -106,12 +107,18 @@ class Draft:
             steps=tuple(self._steps),
             upkeep=tuple(self._upkeep),
             on_abort=tuple(self._on_abort),
+            outage_until=outage_until,
         )
 
-    def software(self, stage: int, verb: Literal["stop", "start"], machine: Machine, *, after: Over) -> Over:
-        """Stop or start all that is installed on a machine: in its order where it has one, else at the same time."""
+    def software(
+        self, stage: int, verb: Literal["stop", "start"], machine: Machine, *, after: Over, but: Collection[str] = ()
+    ) -> Over:
+        """Stop or start all that is installed on a machine, but for some of it.
+
+        In its order where it has one, else at the same time.
+        """
         ids: dict[str, Over] = {}
-        components = {c.name: c for c in self.inventory.components_on(machine)}
+        components = {c.name: c for c in self.inventory.components_on(machine) if c.name not in but}
         first = {name: [f for f in c.start_after if f in components] for name, c in components.items()}
         if verb == "stop":
             first = {name: [n for n, c in components.items() if name in c.start_after] for name in components}

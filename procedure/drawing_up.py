@@ -6,7 +6,7 @@ later version of the product would draw up another.
 
 from __future__ import annotations
 
-from procedure import failover, health_check, maintenance
+from procedure import failback, failover, health_check, maintenance, one_sided_check
 from procedure.as_found import AsFound
 from procedure.facts import Facts
 from procedure.plan import Direction, Plan, Step
@@ -22,7 +22,7 @@ class Intent(Value):
     reference: str = ""
     """Names the run in backups, snapshots and silences."""
     as_found: AsFound | None = None
-    """Failback: the state that is restored. None: the cluster's own, as the facts tell it."""
+    """Failback: the state that is restored. None: the normal state of the inventory."""
     earlier: str = ""
     """Failback: reference of the failover that is undone; empty: none is known."""
     both: bool = False
@@ -41,13 +41,19 @@ class DrawnUp(Value):
 
 def rounds(situation: Situation, intent: Intent) -> tuple[Step, ...]:
     """What the health check of the run observes."""
-    return health_check.rounds(situation)
+    return one_sided_check.rounds(situation) if intent.direction == "failback" else health_check.rounds(situation)
 
 
 def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     """Judge the facts and, if they allow a run, make its plan. A maintenance touches nothing itself: its runs look."""
     if intent.direction == "maintenance":
         return DrawnUp(plan=maintenance.plan(situation, intent.reference, both=intent.both))
+    if intent.direction == "failback":
+        return _failback(situation, intent, facts)
+    return _failover(situation, intent, facts)
+
+
+def _failover(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     health = health_check.judge(situation, facts)
     if not all(verdict.allows for verdict in health):
         return DrawnUp(health=health)
@@ -56,3 +62,12 @@ def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     except ValueError as error:
         return DrawnUp(health=health, problem=str(error))
     return DrawnUp(health=health, as_found=as_found, plan=failover.plan(situation, as_found, intent.reference))
+
+
+def _failback(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
+    health = one_sided_check.judge(situation, facts)
+    if not all(verdict.allows for verdict in health):
+        return DrawnUp(health=health)
+    restored = intent.as_found or AsFound.normal(situation.inventory)
+    plan = failback.plan(situation, restored, intent.reference, earlier=intent.earlier)
+    return DrawnUp(health=health, as_found=restored, plan=plan)

@@ -9,31 +9,25 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, CommandProbe, Machine, Role
+from inventory.models import AlertmanagerMonitoring, CommandPower, Machine, Role
 from inventory.values import show_duration
 from procedure import health_check, who
+from procedure import shared_stages as shared
 from procedure.as_found import AsFound
 from procedure.commands import (
-    AwaitDrained,
-    AwaitServersUp,
     CheckPair,
     CheckReplication,
     DeleteSnapshot,
-    LiftSilence,
     LookAgain,
     MovePair,
     RemoveBackup,
-    RunProbe,
     SetMaintenance,
     ShutDownMachine,
     SilenceMonitoring,
-    StartDaemon,
-    StopDaemon,
     TakeBackup,
     TakeSnapshot,
 )
-from procedure.conditions import is_service
-from procedure.draft import BY_HAND, Draft, Over
+from procedure.draft import Draft, Over
 from procedure.invariants import POWER_OFF_ORDER
 from procedure.plan import OperatorTask, Plan, Stage
 from procedure.situation import Situation
@@ -142,31 +136,8 @@ def approve_start(draft: Draft, *, after: Over) -> Over:
     """Before anything is touched a person sees plan and facts, vouches for what nobody can see, and decides."""
     vacated, surviving = draft.situation.vacated, draft.situation.surviving
     question = f"Vacate {vacated}, so that {surviving} goes on alone?"
-    return draft.gate(0, "before_start", question, after=after, vouched=vouched_for(draft))
-
-
-def vouched_for(draft: Draft) -> tuple[str, ...]:
-    """What no provider can tell, and the approver therefore vouches for."""
-    inventory = draft.inventory
-    blind = [
-        host.name
-        for host in inventory.vm_hosts
-        if not isinstance(host.power, CommandPower) or host.power.commands.autostart is None
-    ]
-    by_hand = [
-        f"{component.name} runs on {machine.name} as it should."
-        for machine in inventory.machines
-        for component in inventory.components_on(machine)
-        if not is_service(component, machine.name)
-    ]
-    starts = [f"No machine of {host} starts by itself when the host boots." for host in blind]
-    daemon = not inventory.daemon.commands and inventory.with_role(Role.TELEPHONY)
-    return (
-        *starts,
-        *by_hand,
-        *(("AcdGroupDistribute runs on exactly one telephony machine.",) if daemon else ()),
-        *backup_goes_down(draft),
-    )
+    vouched = (*shared.vouched_for(draft.inventory, draft.inventory.machines), *backup_goes_down(draft))
+    return draft.gate(0, "before_start", question, after=after, vouched=vouched)
 
 
 def backup_goes_down(draft: Draft) -> tuple[str, ...]:
@@ -183,17 +154,11 @@ def backup_goes_down(draft: Draft) -> tuple[str, ...]:
 def back_up(draft: Draft, *, after: Over) -> Over:
     """A database backup on the active master is required; snapshots of critical machines are good to have."""
     master = draft.as_found.writer
-    backup = TakeBackup(machine=master, path=backup_path(draft))
+    backup = TakeBackup(machine=master, path=shared.backup_path(draft.inventory, draft.reference))
     for warning in backup_goes_down(draft):
         draft.note(1, warning)
     backed_up = draft.do(1, f"back-up-{master}", backup, after=after)
     return backed_up + take_snapshots(draft, after=backed_up)
-
-
-def backup_path(draft: Draft) -> str:
-    """Where this run's dump lies on the master that took it."""
-    directory = draft.inventory.backup.directory.rstrip("/")
-    return f"{directory}/failover-{draft.reference}.sql"
 
 
 def take_snapshots(draft: Draft, *, after: Over) -> Over:
@@ -240,13 +205,7 @@ def silence_monitoring(draft: Draft, *, after: Over) -> Over:
     monitoring = draft.inventory.monitoring
     if monitoring.host == draft.situation.vacated:
         after = move_monitoring_server(draft, after=after)
-    if not isinstance(monitoring, AlertmanagerMonitoring):
-        return silence_by_hand(draft, after=after)
-    over: Over = ()
-    for host, machines in sides(draft).items():
-        command = SilenceMonitoring(machines=machines, comment=comment(draft))
-        over += draft.do(2, f"silence-{host}", command, after=after, title=f"Silence all machines of {host}")
-    return over
+    return shared.silence(draft, 2, comment=comment(draft), after=after)
 
 
 def move_monitoring_server(draft: Draft, *, after: Over) -> Over:
@@ -256,23 +215,6 @@ def move_monitoring_server(draft: Draft, *, after: Over) -> Over:
     )
     task = OperatorTask(target="monitoring", instructions=text, expected=timedelta(minutes=10))
     return draft.ask(2, "move-monitoring-server", task, after=after, title="Move the monitoring server")
-
-
-def silence_by_hand(draft: Draft, *, after: Over) -> Over:
-    """Without access to the monitoring server a person silences it."""
-    downtime = show_duration(draft.inventory.monitoring.downtime)
-    text = f"Schedule a downtime of {downtime} for all machines of the cluster. Extend it if the run takes longer."
-    task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)
-    return draft.ask(2, "silence-by-hand", task, after=after, title="Silence monitoring by hand")
-
-
-def sides(draft: Draft) -> dict[str, tuple[str, ...]]:
-    """Machines of the vacated and of the surviving host: each side has a silence of its own, so one can be lifted."""
-    situation = draft.situation
-    return {
-        situation.vacated: tuple(m.name for m in situation.vacated_side()),
-        situation.surviving: tuple(m.name for m in situation.surviving_side()),
-    }
 
 
 def comment(draft: Draft) -> str:
@@ -297,8 +239,8 @@ def stop_software(draft: Draft, *, after: Over) -> Over:
 
 def drain_sessions(draft: Draft, *, after: Over) -> Over:
     """Go on only at zero: sessions on the active load balancer and the active master would make the moves fail."""
-    drained = AwaitDrained(balancer=draft.as_found.load_balancer, master=draft.as_found.writer)
-    return draft.do(4, "drain-sessions", drained, after=after)
+    found = draft.as_found
+    return shared.drain(draft, 4, balancer=found.load_balancer, master=found.writer, after=after)
 
 
 # --- 5, 6, 7: everything moves to the survivor ------------------------------------------------------------------------
@@ -319,14 +261,13 @@ def move(draft: Draft, name: PairName, *, stage: int) -> MovePair:
     pair = who.pair(draft.inventory, name)
     if pair.method == "move":
         draft.note(stage, "Until pcs 0.11 a move leaves a location constraint. It stays until the failback clears it.")
-    survivor, leaver = draft.situation.survivor_of(pair), draft.situation.leaver_of(pair)
-    return MovePair(pair=name, to=survivor, leaver=leaver, method=pair.method)
+    return shared.move(draft, name, to=draft.situation.survivor_of(pair))
 
 
 def set_maintenance(draft: Draft, *, after: Over) -> Over:
     """Every server of the vacated side to MAINT, in every backend, on both HAProxies."""
     balancers = draft.inventory.pairs.load_balancer.machines
-    going = in_backends(draft, draft.situation.vacated_side())
+    going = shared.in_backends(draft.inventory, draft.situation.vacated_side())
     over: Over = ()
     for balancer in sorted(balancers, key=draft.situation.goes):
         title = f"Set all servers of {draft.situation.vacated} to MAINT on {balancer}"
@@ -336,11 +277,6 @@ def set_maintenance(draft: Draft, *, after: Over) -> Over:
     return over
 
 
-def in_backends(draft: Draft, machines: tuple[Machine, ...]) -> tuple[str, ...]:
-    """Those of the machines that stand in a backend."""
-    return tuple(m.name for m in machines if who.servers_of(draft.inventory, (m.name,)))
-
-
 # --- 8: AcdGroupDistribute runs on exactly one telephony machine ------------------------------------------------------
 
 
@@ -348,14 +284,7 @@ def stop_daemon(draft: Draft, *, after: Over) -> Over:
     """On the vacated telephony machines, if it still runs there."""
     over: Over = ()
     for machine in (m.name for m in draft.situation.vacated_side(Role.TELEPHONY)):
-        if draft.inventory.daemon.commands:
-            over += draft.do(8, f"stop-daemon-{machine}", StopDaemon(machine=machine), after=after)
-        else:
-            how = draft.inventory.daemon.instructions
-            text = f"AcdGroupDistribute.r5 must not run on {machine} any more: stop it if it runs there. {how}"
-            task = OperatorTask(target=machine, instructions=text, expected=BY_HAND)
-            title = f"Stop AcdGroupDistribute on {machine} by hand"
-            over += draft.ask(8, f"stop-daemon-{machine}", task, after=after, title=title)
+        over += shared.stop_daemon_on(draft, 8, machine, after=after)
     return over or after
 
 
@@ -365,26 +294,13 @@ def start_daemon(draft: Draft, *, after: Over) -> Over:
     if home is None:
         draft.note(8, "No telephony machine survives.")
         return ()
-    after = draft.steps_on(11, home) or after
-    if draft.inventory.daemon.commands:
-        return draft.do(8, f"start-daemon-{home}", StartDaemon(machine=home), after=after)
-    text = f"AcdGroupDistribute.r5 must run on {home} and nowhere else. {draft.inventory.daemon.instructions}"
-    task = OperatorTask(target=home, instructions=text, expected=BY_HAND)
-    return draft.ask(8, f"start-daemon-{home}", task, after=after, title=f"Start AcdGroupDistribute on {home} by hand")
+    return shared.start_daemon_on(draft, 8, home, after=draft.steps_on(11, home) or after)
 
 
 def daemon_home(draft: Draft) -> str | None:
     """Where it runs as found, if that machine stays; else the first telephony machine that stays."""
     staying = [m.name for m in draft.situation.surviving_side(Role.TELEPHONY)]
     return next((m for m in staying if m in draft.as_found.daemon), staying[0] if staying else None)
-
-
-def address_parameters(draft: Draft) -> tuple[str, ...]:
-    """Address parameters of the UDP daemons are a matter for a person, who must know where it will run."""
-    home, items = daemon_home(draft), draft.inventory.address_checklist
-    if not items or home is None:
-        return items
-    return (f"AcdGroupDistribute is started on {home} when its 8-Server runs again. For that machine:", *items)
 
 
 # --- 9: the vacated machines go down ----------------------------------------------------------------------------------
@@ -395,7 +311,8 @@ def approve_power_off(draft: Draft, *, after: Over) -> Over:
     question = (
         f"Everything has moved to {draft.situation.surviving}. Shut down all machines of {draft.situation.vacated}?"
     )
-    return draft.gate(9, "before_power_off", question, after=after, checklist=address_parameters(draft))
+    address_parameters = shared.address_parameters(draft.inventory, daemon_home(draft))
+    return draft.gate(9, "before_power_off", question, after=after, checklist=address_parameters)
 
 
 def shut_down_machines(draft: Draft, *, after: Over) -> Over:
@@ -453,10 +370,8 @@ def start_software(draft: Draft, *, after: Over) -> Over:
 def await_servers_up(draft: Draft, *, after: Over) -> Over:
     """The outage ends when the surviving load balancer finds all its servers UP."""
     balancer = draft.situation.survivor_of(draft.inventory.pairs.load_balancer)
-    staying = in_backends(draft, draft.situation.surviving_side())
-    title = f"Wait until all servers of {draft.situation.surviving} are UP on {balancer}"
-    command = AwaitServersUp(balancer=balancer, machines=staying)
-    return draft.do(11, f"await-servers-up-{balancer}", command, after=after, title=title)
+    staying, surviving = draft.situation.surviving_side(), draft.situation.surviving
+    return shared.await_servers_up(draft, 11, staying, balancer=balancer, whose=surviving, after=after)
 
 
 # --- 12, 13, 14: back to normal work, on one side ---------------------------------------------------------------------
@@ -466,16 +381,9 @@ def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
     """For the surviving side; the vacated side stays silenced, since it is off on purpose."""
     if not isinstance(draft.inventory.monitoring, AlertmanagerMonitoring):
         return restore_by_hand(draft, after=after)
-    vacated, surviving = draft.situation.vacated, draft.situation.surviving
-    machines = sides(draft)
-    lift = LiftSilence(machines=machines[surviving])
-    title = f"Lift the silence of all machines of {surviving}"
-    lifted = draft.do(12, f"lift-silence-{surviving}", lift, after=after, title=title)
-    for host, until in ((vacated, ()), (surviving, lifted)):
-        extend = SilenceMonitoring(machines=machines[host], comment=comment(draft), only_extend=True)
-        draft.keep_up(extend, every=draft.inventory.monitoring.downtime / 8, after=silenced, until=until)
-    draft.on_abort(12, f"on-abort-lift-silence-{surviving}", lift)
-    draft.on_abort(12, f"on-abort-lift-silence-{vacated}", LiftSilence(machines=machines[vacated], keep_if_off=True))
+    surviving = draft.situation.surviving
+    lifted = shared.lift_silence(draft, 12, surviving, after=after)
+    shared.keep_silences(draft, 12, comment=comment(draft), silenced=silenced, until={surviving: lifted})
     return lifted
 
 
@@ -484,7 +392,9 @@ def keep_silent(draft: Draft, *, after: Over) -> Over:
     monitoring, vacated = draft.inventory.monitoring, draft.situation.vacated
     if not isinstance(monitoring, AlertmanagerMonitoring):
         return after
-    silence = SilenceMonitoring(machines=sides(draft)[vacated], comment=comment(draft), for_maintenance=True)
+    silence = SilenceMonitoring(
+        machines=shared.sides(draft.situation)[vacated], comment=comment(draft), for_maintenance=True
+    )
     title = f"Silence all machines of {vacated} for {show_duration(monitoring.maintenance)} more, since they stay off"
     return draft.do(12, f"keep-silent-{vacated}", silence, after=after, title=title)
 
@@ -497,23 +407,12 @@ def restore_by_hand(draft: Draft, *, after: Over) -> Over:
         f"End the downtime of all machines of {surviving}. Extend that of all machines of {vacated} by {maintenance}, "
         "or until the failback: they are off on purpose."
     )
-    aborted = "End the downtime of all machines that are not off on purpose."
-    task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)
-    draft.ask_on_abort(
-        12, "on-abort-restore-by-hand", task.model_copy(update={"instructions": aborted}), title="Restore monitoring"
-    )
-    return draft.ask(12, "restore-by-hand", task, after=after, title="Restore monitoring by hand")
+    return shared.restore_by_hand(draft, 12, text, after=after)
 
 
 def probe_functions(draft: Draft, *, after: Over) -> Over:
     """What can be tried without a person is tried."""
-    over: Over = ()
-    for probe in draft.inventory.probes:
-        if isinstance(probe, CommandProbe) and draft.situation.goes(probe.machine):
-            draft.note(13, f"Probe {probe.name} is left out: it runs on {probe.machine}, which is off.")
-        else:
-            over += draft.do(13, f"probe-{probe.name}", RunProbe(name=probe.name), after=after)
-    return over
+    return shared.probe_functions(draft, 13, off=draft.situation.vacated, after=after)
 
 
 def approve_functionality(draft: Draft, *, after: Over) -> Over:
@@ -530,7 +429,7 @@ def remove_backups(draft: Draft, *, after: Over) -> Over:
     for machine in with_snapshots(draft):
         command = DeleteSnapshot(machine=machine, name=snapshot_name(draft))
         over += draft.do(14, f"delete-snapshot-{machine}", command, after=after)
-    master, path = draft.as_found.writer, backup_path(draft)
+    master, path = draft.as_found.writer, shared.backup_path(draft.inventory, draft.reference)
     if draft.inventory.backup.keep_until_failback:
         draft.note(14, f"The database backup {path} on {master} is kept until the failback is over.")
     elif draft.situation.goes(master):

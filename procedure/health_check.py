@@ -12,8 +12,8 @@ from datetime import timedelta
 from inventory.models import Inventory, Machine, Pair, Role
 from procedure import who
 from procedure.commands.pairs import missing_on
-from procedure.conditions import cluster_is_able, haproxy_serves, is_writable, node_can_take_over
-from procedure.facts import AutostartFact, BalancerFact, Facts, LocationConstraint, ProbeFact
+from procedure.conditions import cluster_is_able, haproxy_serves, is_writable, node_can_take_over, nothing_moves_it
+from procedure.facts import AutostartFact, BalancerFact, Facts, ProbeFact
 from procedure.invariants import (
     SPLIT_BRAIN,
     SPLIT_BRAIN_NEXT,
@@ -57,12 +57,13 @@ def subjects(inventory: Inventory) -> tuple[Subject, ...]:
 def rounds(situation: Situation) -> tuple[Step, ...]:
     """What is observed: one step for each machine, one for monitoring, one for the probes; none waits for another."""
     inventory = situation.inventory
-    machines = tuple(_round(m.name, subjects_of(inventory, m)) for m in inventory.machines)
+    machines = tuple(round_of(m.name, subjects_of(inventory, m)) for m in inventory.machines)
     probes = tuple(ProbeOf(name=probe.name) for probe in inventory.probes)
-    return (*machines, _round("monitoring", (Silences(),)), *((_round("probes", probes),) if probes else ()))
+    return (*machines, round_of("monitoring", (Silences(),)), *((round_of("probes", probes),) if probes else ()))
 
 
-def _round(target: str, subjects: tuple[Subject, ...]) -> Step:
+def round_of(target: str, subjects: tuple[Subject, ...]) -> Step:
+    """One target and what is observed of it."""
     action = Observe(target=target, subjects=subjects)
     return Step(
         id=f"0-observe-{target.lower().replace('_', '-')}",
@@ -99,11 +100,14 @@ def judge(situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
     """
     return (
         *_machines(situation.inventory, facts),
-        *_autostart(situation.inventory, facts),
+        *autostart(situation.inventory, facts),
         *(verdict for name in who.PAIR_NAMES for verdict in _pair(situation, name, facts)),
         *_drbd(situation.inventory, facts),
         *_replication(situation.inventory, facts),
-        *_sessions_visible(situation.inventory, facts),
+        *(
+            sessions_visible(situation.inventory, machine.name, facts)
+            for machine in situation.inventory.with_role(Role.DATABASE_MASTER)
+        ),
         *(
             verdict
             for name in situation.inventory.pairs.load_balancer.machines
@@ -113,7 +117,7 @@ def judge(situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
         *_components(situation.inventory, facts),
         _daemon(situation.inventory, facts),
         _monitoring(facts),
-        *(_probe(probe.name, facts) for probe in situation.inventory.probes),
+        *(probe_answers(probe.name, facts) for probe in situation.inventory.probes),
     )
 
 
@@ -122,10 +126,11 @@ def judge(situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
 
 def _machines(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
     for machine in inventory.machines:
-        yield _reachable(inventory, machine, facts)
+        yield reachable(inventory, machine, facts)
 
 
-def _reachable(inventory: Inventory, machine: Machine, facts: Facts) -> Verdict:
+def reachable(inventory: Inventory, machine: Machine, facts: Facts) -> Verdict:
+    """The machine is on, and its management port answers."""
     condition = f"{machine.name} is on and answers"
     fact = facts.power(machine.name)
     if fact is None:
@@ -133,11 +138,12 @@ def _reachable(inventory: Inventory, machine: Machine, facts: Facts) -> Verdict:
     port = machine.port or inventory.connections[machine.connection].port
     if fact.state != "on" or port in fact.silent:
         seen = f"it is {fact.state}" + (f", port {port} is silent" if port in fact.silent else "")
-        return failed(condition, seen, f"Start {machine.name}, or repair the way to it, before the failover.")
+        return failed(condition, seen, f"Start {machine.name}, or repair the way to it; then try again.")
     return passed(condition)
 
 
-def _autostart(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
+def autostart(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
+    """No machine starts by itself with its VM-Host."""
     for machine in inventory.machines:
         condition = f"{machine.name} does not start by itself with {machine.host}"
         subject = AutostartOf(machine=machine.name)
@@ -166,7 +172,7 @@ def _pair(situation: Situation, name: PairName, facts: Facts) -> Iterator[Verdic
     yield _is_whole(inventory, name, facts)
     yield _as_normal(inventory, name, facts)
     yield _stays_away(situation, name, facts)
-    yield from _history(name, pair, facts)
+    yield from remembered_failures(name, pair, facts)
 
 
 def _is_whole(inventory: Inventory, name: PairName, facts: Facts) -> Verdict:
@@ -201,36 +207,13 @@ def _as_normal(inventory: Inventory, name: PairName, facts: Facts) -> Verdict:
 
 def _stays_away(situation: Situation, name: PairName, facts: Facts) -> Verdict:
     """No location constraint would move the pair to the vacated side again, or keep it off the surviving one."""
-    inventory, pair = situation.inventory, who.pair(situation.inventory, name)
     condition = f"no location constraint would move the {PAIR_WORDS[name]} back by itself"
-    seen = [fact for m in pair.machines if (fact := facts.cluster(m)) is not None]
-    if not seen:
-        return not_seen(condition, [ClusterOn(machine=m) for m in pair.machines], facts)
-    leaver = inventory.machine(situation.leaver_of(pair)).node_name
-    survivor = inventory.machine(situation.survivor_of(pair)).node_name
-    constraints = {c.id: c for fact in seen for c in fact.constraints}.values()
-    against = [c.id for c in constraints if _pulls(c, leaver) or _repels(c, survivor)]
-    if against:
-        return failed(condition, ", ".join(against), f"`pcs constraint delete {' '.join(against)}` after thinking why.")
-    left_out = max(fact.constraints_left_out for fact in seen)
-    if left_out:
-        seen_of = f"{left_out} constraints are more than are looked at"
-        return unknown(condition, seen_of, "Read them in `pcs constraint --full`; delete those nobody needs.")
-    rules = [c.id for c in constraints if not c.node]
-    if rules:
-        return warned(condition, f"by rule, not judged: {', '.join(rules)}", "Read them in `pcs constraint --full`.")
-    return passed(condition)
+    leaver = situation.leaver_of(who.pair(situation.inventory, name))
+    return nothing_moves_it(situation.inventory, name, leaver, facts, condition)
 
 
-def _pulls(constraint: LocationConstraint, node: str) -> bool:
-    return constraint.node == node and bool(constraint.score) and not constraint.score.startswith(("-", "0"))
-
-
-def _repels(constraint: LocationConstraint, node: str) -> bool:
-    return constraint.node == node and constraint.score.startswith("-")
-
-
-def _history(name: PairName, pair: Pair, facts: Facts) -> Iterator[Verdict]:
+def remembered_failures(name: PairName, pair: Pair, facts: Facts) -> Iterator[Verdict]:
+    """Failures and orphans that Pacemaker still knows of: a warning, and nothing if there are none."""
     seen = [fact for m in pair.machines if (fact := facts.cluster(m)) is not None]
     past = dict.fromkeys(failure for fact in seen for failure in fact.failures)
     orphans = dict.fromkeys(f"resource {r.id} is orphaned" for fact in seen for r in fact.resources if r.orphaned)
@@ -296,17 +279,16 @@ def _replication(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
             yield passed(condition, f"from {', '.join(sources) or 'nobody'}", invariant=5)
 
 
-def _sessions_visible(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
-    for machine in inventory.with_role(Role.DATABASE_MASTER):
-        condition = f"all sessions of {machine.name} can be seen"
-        fact = facts.sessions(machine.name)
-        if fact is None:
-            yield not_seen(condition, [SessionsOn(machine=machine.name)], facts)
-        elif not fact.complete:
-            step = f"GRANT PROCESS ON *.* to the account {inventory.database.user}; an empty list proves nothing."
-            yield failed(condition, "the account lacks the PROCESS privilege", step)
-        else:
-            yield passed(condition, f"{fact.count} now")
+def sessions_visible(inventory: Inventory, master: str, facts: Facts) -> Verdict:
+    """The account sees all sessions of a master, and not only its own."""
+    condition = f"all sessions of {master} can be seen"
+    fact = facts.sessions(master)
+    if fact is None:
+        return not_seen(condition, [SessionsOn(machine=master)], facts)
+    if not fact.complete:
+        step = f"GRANT PROCESS ON *.* to the account {inventory.database.user}; an empty list proves nothing."
+        return failed(condition, "the account lacks the PROCESS privilege", step)
+    return passed(condition, f"{fact.count} now")
 
 
 # --- HAProxy ----------------------------------------------------------------------------------------------------------
@@ -324,12 +306,12 @@ def _balancer(inventory: Inventory, name: str, facts: Facts) -> Iterator[Verdict
     else:
         yield passed(condition)
         yield _all_up(name, fact)
-        yield _servers_match(inventory, name, fact)
+        yield backends_match(inventory, name, fact)
         yield servers_cross(inventory, name, facts)
-        yield from _addresses_told(inventory, name, fact)
+        yield from addresses_told(inventory, name, fact)
 
 
-def _addresses_told(inventory: Inventory, name: str, fact: BalancerFact) -> Iterator[Verdict]:
+def addresses_told(inventory: Inventory, name: str, fact: BalancerFact) -> Iterator[Verdict]:
     """Which machine a server is can be proved by its address alone; else the approver vouches for the inventory."""
     known = {b.name for b in inventory.haproxy.backends}
     unproved = [s for s in fact.servers if s.backend in known and who.machine_at(inventory, s.address) is None]
@@ -346,11 +328,12 @@ def _all_up(name: str, fact: BalancerFact) -> Verdict:
     condition = f"every server is UP on {name}"
     down = [f"{s.backend}/{s.server} {s.status}" for s in fact.servers if not s.up or s.admin != "ready"]
     if down:
-        return failed(condition, ", ".join(down), "Repair these machines, or set them to READY, before the failover.")
+        return failed(condition, ", ".join(down), "Repair these machines, or set them to READY; then try again.")
     return passed(condition, f"{len(fact.servers) + fact.left_out} servers")
 
 
-def _servers_match(inventory: Inventory, name: str, fact: BalancerFact) -> Verdict:
+def backends_match(inventory: Inventory, name: str, fact: BalancerFact) -> Verdict:
+    """HAProxy has the servers that the inventory names, and no others in its backends."""
     condition = f"the backends on {name} are those of the inventory"
     wanted = {(b.name, server) for b in inventory.haproxy.backends for server in b.servers}
     known = {b.name for b in inventory.haproxy.backends}
@@ -415,7 +398,7 @@ def _component(machine: Machine, name: str, facts: Facts) -> Verdict:
         step = "Correct the service name, the features or by_hand_on in the inventory."
         return failed(condition, "there is no such service", step)
     seen = f"it is {fact.state}" + (f" ({fact.detail})" if fact.detail else "")
-    return failed(condition, seen, f"Start {name} on {machine.name} and see that it works, before the failover.")
+    return failed(condition, seen, f"Start {name} on {machine.name} and see that it works; then try again.")
 
 
 def _daemon(inventory: Inventory, facts: Facts) -> Verdict:
@@ -451,11 +434,12 @@ def _monitoring(facts: Facts) -> Verdict:
     return passed(condition)
 
 
-def _probe(name: str, facts: Facts) -> Verdict:
+def probe_answers(name: str, facts: Facts) -> Verdict:
+    """A functionality probe answers as it should."""
     condition = f"probe {name} answers"
     fact = facts.fact(ProbeOf(name=name), ProbeFact)
     if fact is None:
         return not_seen(condition, [ProbeOf(name=name)], facts)
     if fact.ok:
         return passed(condition, f"{fact.milliseconds:.0f} ms")
-    return failed(condition, fact.detail or "it does not", "Repair what it tries, or the probe, before the failover.")
+    return failed(condition, fact.detail or "it does not", "Repair what it tries, or the probe; then try again.")

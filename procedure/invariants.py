@@ -48,7 +48,7 @@ INVARIANTS = (
         "Two runs work on one cluster at once.",
         "the name of the workflow: one per cluster, for both directions, and Temporal refuses a second",
     ),
-    Invariant(9, "The order of power-off or power-on is broken.", "off_before"),
+    Invariant(9, "The order of power-off or power-on is broken.", "off_before, on_before"),
     Invariant(
         10,
         "A run ends as completed with a step skipped, or a failback leaves a node in standby.",
@@ -57,7 +57,7 @@ INVARIANTS = (
     Invariant(
         11,
         "Monitoring stays silenced after a run has ended, except for machines that are off on purpose.",
-        "the plan: stage 12, and what is done on abort",
+        "the plan: stage 12 of the failover, 14 of the failback, and what is done on abort",
     ),
 )
 
@@ -69,6 +69,8 @@ POWER_OFF_ORDER: tuple[tuple[Role, ...], ...] = (
     (Role.STORAGE,),
 )
 """Machines of one group go at the same time, each group after the one before it (the procedure, stage 9)."""
+POWER_ON_ORDER = tuple(reversed(POWER_OFF_ORDER))
+"""They return in the opposite order (the procedure, stage 5 of the failback)."""
 
 
 # --- 2: a pair has exactly one primary --------------------------------------------------------------------------------
@@ -413,14 +415,23 @@ def _runs_no_daemon(machine: str, facts: Facts) -> bool:
     return (daemon is not None and daemon.state == "stopped") or (power is not None and power.state == "off")
 
 
-# --- 9: the order of power-off ----------------------------------------------------------------------------------------
+# --- 9: the order of power-off and power-on ---------------------------------------------------------------------------
 
 
 def go_before(situation: Situation, machine: str) -> tuple[str, ...]:
-    """Machines of the vacated side that must be off before this one: the group before its own that has any."""
+    """Machines of the vacated side that must be off before this one: all of the groups before its own."""
+    return _earlier(situation, machine, POWER_OFF_ORDER)
+
+
+def start_before(situation: Situation, machine: str) -> tuple[str, ...]:
+    """Machines of the returning side that must be on before this one: all of the groups before its own."""
+    return _earlier(situation, machine, POWER_ON_ORDER)
+
+
+def _earlier(situation: Situation, machine: str, order: tuple[tuple[Role, ...], ...]) -> tuple[str, ...]:
     role = situation.inventory.machine(machine).role
-    position = next(i for i, roles in enumerate(POWER_OFF_ORDER) if role in roles)
-    earlier = [role for roles in POWER_OFF_ORDER[:position] for role in roles]
+    position = next(i for i, roles in enumerate(order) if role in roles)
+    earlier = [role for roles in order[:position] for role in roles]
     return tuple(m.name for m in situation.vacated_side(*earlier)) if earlier else ()
 
 
@@ -437,6 +448,21 @@ def off_before(situation: Situation, machine: str, facts: Facts) -> Verdict:
     if unseen:
         return not_seen(condition, unseen, facts, invariant=9)
     return passed(condition, f"{len(first)} are off", invariant=9)
+
+
+def on_before(situation: Situation, machine: str, facts: Facts) -> Verdict:
+    """9: what returns before this machine is on and answers."""
+    first = start_before(situation, machine)
+    condition = f"the machines that return before {machine} are on"
+    if not first:
+        return not_applicable(condition, f"none returns before {machine}", invariant=9)
+    off = [m for m in first if (fact := facts.power(m)) is not None and (fact.state == "off" or not fact.answering)]
+    if off:
+        return failed(condition, f"not on yet: {', '.join(off)}", f"Start {', '.join(off)} first.", invariant=9)
+    unseen: list[Subject] = [PowerOf(machine=m) for m in first if (f := facts.power(m)) is None or f.state != "on"]
+    if unseen:
+        return not_seen(condition, unseen, facts, invariant=9)
+    return passed(condition, f"{len(first)} are on", invariant=9)
 
 
 # --- what was not seen ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Literal
 
 from inventory.models import AlertmanagerMonitoring
 from inventory.values import show_duration
-from procedure import failover, timing
+from procedure import failback, failover, timing
 from procedure.as_found import AsFound
 from procedure.commands import SilenceMonitoring
 from procedure.draft import Draft, Over
@@ -68,7 +68,8 @@ def maintain(draft: Draft, host: str, first: int, *, after: Over) -> Over:
 
 def run(draft: Draft, stage: int, direction: Literal["failover", "failback"], host: str, *, after: Over) -> Over:
     """An ordinary run, as if a person had started it."""
-    on_paper = failover.plan(Situation(draft.inventory, host), draft.as_found, draft.reference)
+    drawn_up = failover.plan if direction == "failover" else failback.plan
+    on_paper = drawn_up(Situation(draft.inventory, host), draft.as_found, draft.reference)
     action = ChildRun(direction=direction, host=host, expected_outage=timing.expected_outage(on_paper))
     title = f"{direction.capitalize()}: {host} {'is vacated' if direction == 'failover' else 'returns'}"
     expected = timing.expected_duration(on_paper)

@@ -9,7 +9,15 @@ import ipaddress
 from typing import Literal
 
 from inventory.models import Backend, Inventory, Pair
-from procedure.facts import BalancerFact, ClusterFact, Facts, NodeState, ResourceState, ServerState
+from procedure.facts import (
+    BalancerFact,
+    ClusterFact,
+    Facts,
+    LocationConstraint,
+    NodeState,
+    ResourceState,
+    ServerState,
+)
 
 PairName = Literal["storage", "load_balancer"]
 PAIR_WORDS: dict[PairName, str] = {"storage": "storage pair", "load_balancer": "load-balancer pair"}
@@ -80,6 +88,11 @@ def primary(inventory: Inventory, of: Pair, facts: Facts) -> str | None:
     return found[0] if found is not None and len(found) == 1 else None
 
 
+def left_by_a_move(constraint: LocationConstraint) -> bool:
+    """Whether Pacemaker's own tools made it: cli-prefer-… by a move, cli-ban-… by a ban."""
+    return constraint.id.startswith(("cli-prefer-", "cli-ban-"))
+
+
 def holds_address(fact: ClusterFact, address: str) -> bool:
     """Whether the machine that reported this fact holds an address, however it is written."""
     return _normal(address) in {_normal(held) for held in fact.addresses}
@@ -140,6 +153,18 @@ def writers_of(inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
             behind = (machine_behind(inventory, backend, s) for s in _used(fact.of(backend.name)))
             machines += [machine for machine in behind if machine is not None]
     return tuple(dict.fromkeys(machines))
+
+
+def may_write_behind(inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
+    """Machines to which one HAProxy sends writes now, or will as soon as it finds them UP."""
+    waiting = [
+        machine_behind(inventory, backend, state)
+        for backend in inventory.haproxy.backends
+        for state in fact.of(backend.name)
+        if backend.kind == "database" and state.admin == "ready" and not state.backup
+    ]
+    found = (*writers_of(inventory, fact), *(machine for machine in waiting if machine is not None))
+    return tuple(dict.fromkeys(found))
 
 
 def writers(inventory: Inventory, facts: Facts) -> tuple[str, ...] | None:

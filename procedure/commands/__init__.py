@@ -9,12 +9,13 @@ from pydantic import Field
 from procedure.commands.backup import DeleteSnapshot, RemoveBackup, TakeBackup, TakeSnapshot
 from procedure.commands.balancers import AwaitServersUp, SetMaintenance
 from procedure.commands.base import Command
-from procedure.commands.checks import CheckPair, CheckReplication, RunProbe
+from procedure.commands.checks import CheckCaughtUp, CheckPair, CheckReplication, CheckStopped, CheckWholePair, RunProbe
 from procedure.commands.daemon import StartDaemon, StopDaemon
-from procedure.commands.looking import LookAgain
-from procedure.commands.machines import CutPower, ShutDownMachine
+from procedure.commands.looking import LookAgain, LookAgainAlone
+from procedure.commands.machines import CutPower, ShutDownMachine, StartMachine
 from procedure.commands.monitoring import LiftSilence, SilenceMonitoring
 from procedure.commands.pairs import ClearMove, MovePair, RejoinNode
+from procedure.commands.restored import CheckBalancer, CheckRestored
 from procedure.commands.sessions import AwaitDrained
 from procedure.commands.software import StartComponent, StopComponent
 
@@ -31,6 +32,7 @@ AnyCommand = Annotated[
     | StartDaemon
     | ShutDownMachine
     | CutPower
+    | StartMachine
     | TakeBackup
     | RemoveBackup
     | TakeSnapshot
@@ -38,8 +40,14 @@ AnyCommand = Annotated[
     | SilenceMonitoring
     | LiftSilence
     | LookAgain
+    | LookAgainAlone
     | CheckPair
+    | CheckWholePair
     | CheckReplication
+    | CheckCaughtUp
+    | CheckStopped
+    | CheckBalancer
+    | CheckRestored
     | RunProbe,
     Field(discriminator="kind"),
 ]
@@ -48,14 +56,20 @@ __all__ = [
     "AnyCommand",
     "AwaitDrained",
     "AwaitServersUp",
+    "CheckBalancer",
+    "CheckCaughtUp",
     "CheckPair",
     "CheckReplication",
+    "CheckRestored",
+    "CheckStopped",
+    "CheckWholePair",
     "ClearMove",
     "Command",
     "CutPower",
     "DeleteSnapshot",
     "LiftSilence",
     "LookAgain",
+    "LookAgainAlone",
     "MovePair",
     "RejoinNode",
     "RemoveBackup",
@@ -65,6 +79,7 @@ __all__ = [
     "SilenceMonitoring",
     "StartComponent",
     "StartDaemon",
+    "StartMachine",
     "StopComponent",
     "StopDaemon",
     "TakeBackup",

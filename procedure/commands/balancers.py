@@ -1,4 +1,4 @@
-"""HAProxy on the load balancers: the procedure, stage 7, and the end of stage 11."""
+"""HAProxy on the load balancers: the procedure, stage 7 and the end of stage 11; of the failback, stages 11 and 12."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Checks of the cluster while one side is off (the procedure, stage 10) and probes of its functions (stage 13)."""
+"""Checks of the cluster while one side is off, or when it has just come back, and probes of its functions.
+
+The procedure, stages 10 and 13 of the failover, stages 8 and 15 of the failback.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,22 @@ from typing import ClassVar, Literal
 from inventory.models import Inventory
 from procedure import who
 from procedure.commands.base import Command
-from procedure.commands.pairs import PairName, missing_on
+from procedure.commands.pairs import PairName, missing_on, observed
+from procedure.conditions import is_service, node_problems
 from procedure.facts import ClusterFact, DrbdFact, Facts, ProbeFact, ReplicationFact
 from procedure.invariants import (
     SPLIT_BRAIN,
     SPLIT_BRAIN_NEXT,
     channel_from,
+    drbd_problem,
     drbd_seen,
     not_seen,
+    out_of_sync_untold,
     replication_problem,
 )
 from procedure.situation import Situation
-from procedure.subjects import ClusterOn, DrbdOn, ProbeOf, ReplicationOn, Subject
-from procedure.verdicts import Verdict, failed, passed
+from procedure.subjects import ClusterOn, ComponentOn, DrbdOn, ProbeOf, ReplicationOn, Subject
+from procedure.verdicts import Verdict, failed, passed, unknown
 from procedure.who import PAIR_WORDS
 
 USUAL_LOOK = timedelta(seconds=5)
@@ -96,6 +102,123 @@ def _alone_problem(machine: str, fact: DrbdFact) -> tuple[str, ...]:
     return ()
 
 
+class CheckWholePair(Command):
+    """Both machines of a pair are there and in sync: one is primary with everything, the other holds nothing."""
+
+    kind: Literal["check_whole_pair"] = "check_whole_pair"
+    mutates: ClassVar[bool] = False
+    pair: PairName
+    primary: str
+    other: str
+
+    @property
+    def target(self) -> str:
+        """The machine that is primary."""
+        return self.primary
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        words = PAIR_WORDS[self.pair]
+        return f"Check that {self.primary} is still primary of the {words} and {self.other} stands by in sync"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Pacemaker and DRBD as both machines see them."""
+        return observed(situation.inventory, who.pair(situation.inventory, self.pair))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """Both nodes online and able, everything on the primary alone, DRBD UpToDate on both, as both see it."""
+        inventory = situation.inventory
+        pair = who.pair(inventory, self.pair)
+        condition = f"{self.primary} is primary of the {PAIR_WORDS[self.pair]}, {self.other} stands by in sync"
+        unseen = [s for s in self.observes(situation) if (o := facts.observation(s)) is None or o.fact is None]
+        if unseen:
+            return not_seen(condition, unseen, facts, invariant=2)
+        problems = [
+            *self._as_seen_from(inventory, facts, self.primary),
+            *self._as_seen_from(inventory, facts, self.other),
+        ]
+        problems += [p for m in pair.machines if pair.drbd and (p := drbd_problem(m, facts.drbd(m)))]
+        if problems:
+            split = any(SPLIT_BRAIN in problem for problem in problems)
+            step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` on both and at /proc/drbd on {self.other}."
+            reason = "; ".join(dict.fromkeys(problems))
+            return failed(condition, reason, f"{step} Not reached: do not go on.", invariant=2)
+        if pair.drbd and (untold := out_of_sync_untold(pair, facts)):
+            return unknown(condition, untold, "Look at /proc/drbd there, then retry.", invariant=4)
+        return passed(condition, f"all of {', '.join(pair.resources)} on {self.primary}", invariant=2)
+
+    def _as_seen_from(self, inventory: Inventory, facts: Facts, machine: str) -> tuple[str, ...]:
+        pair, fact = who.pair(inventory, self.pair), facts.cluster(machine)
+        if fact is None:
+            return (f"{machine} does not tell",)
+        problems = [f"{m} is {p}" for m in pair.machines for p in node_problems(who.node(inventory, fact, m))]
+        problems += [] if fact.quorum else [f"{machine} has no quorum"]
+        if machine == self.primary:
+            return (*problems, *missing_on(inventory, pair, machine, fact))
+        problems += [f"{r} is on {machine}" for r in pair.resources if who.runs_on(inventory, fact, r, machine)]
+        problems += [f"{pair.address} is on {machine}"] if who.holds_address(fact, pair.address) else []
+        return (*problems, *((f"{pair.mount} is mounted on {machine}",) if pair.mount in fact.mounts else ()))
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time to catch up, where there is something to catch up on."""
+        has_drbd = who.pair(inventory, self.pair).drbd is not None
+        return inventory.timings.catch_up if has_drbd else inventory.timings.move
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_LOOK
+
+
+class CheckStopped(Command):
+    """No software runs on machines that were just started and stopped again."""
+
+    kind: Literal["check_stopped"] = "check_stopped"
+    mutates: ClassVar[bool] = False
+    machines: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        """All of them."""
+        return "software"
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Check that no software runs on {', '.join(self.machines)}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Every service of these machines."""
+        return tuple(ComponentOn(machine=m, component=c) for m, c in self._services(situation.inventory))
+
+    def _services(self, inventory: Inventory) -> tuple[tuple[str, str], ...]:
+        found = ((m, c) for m in self.machines for c in inventory.components_on(inventory.machine(m)))
+        return tuple((machine, component.name) for machine, component in found if is_service(component, machine))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """None of them runs: a service that starts late would have been missed when all were stopped."""
+        condition = "no software runs on the machines that have come back"
+        services = self._services(situation.inventory)
+        unseen: list[Subject] = [
+            ComponentOn(machine=m, component=c) for m, c in services if facts.component(m, c) is None
+        ]
+        if unseen:
+            return not_seen(condition, unseen, facts)
+        alive = ("running", "starting", "stopping")
+        left = [f"{c} on {m} is {f.state}" for m, c in services if (f := facts.component(m, c)) and f.state in alive]
+        if left:
+            return failed(condition, ", ".join(left), "It started late with its machine: stop it by hand, then retry.")
+        return passed(condition, f"{len(services)} services do not run")
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a stop."""
+        return inventory.timings.stop
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_LOOK
+
+
 class CheckReplication(Command):
     """A database machine waits for the sources that are off, and replicates from those that are not."""
 
@@ -129,7 +252,7 @@ class CheckReplication(Command):
         if fact is None:
             return not_seen(condition, [ReplicationOn(machine=self.machine)], facts)
         here = tuple(s for s in who.sources_of(inventory, self.machine) if s not in self.away)
-        problems = [p for s in self.away if (p := _waiting_problem(inventory, fact, s))]
+        problems = [p for s in self.away if (p := waiting_problem(inventory, fact, s))]
         problems += [p for s in here if (p := replication_problem(inventory, fact, s))]
         if problems:
             step = f"Look at SHOW REPLICA STATUS on {self.machine}. Replicas notice a vanished master after up to 60 s."
@@ -146,7 +269,8 @@ class CheckReplication(Command):
         return min(USUAL_NOTICE, inventory.timings.replication) if self.away else USUAL_LOOK
 
 
-def _waiting_problem(inventory: Inventory, fact: ReplicationFact, source: str) -> str:
+def waiting_problem(inventory: Inventory, fact: ReplicationFact, source: str) -> str:
+    """What is wrong with the replication from a machine that is off; empty if it waits for it and has replayed all."""
     channel = channel_from(inventory, fact, source)
     if channel is None:
         return f"no replication from {source}"
@@ -155,6 +279,53 @@ def _waiting_problem(inventory: Inventory, fact: ReplicationFact, source: str) -
     if channel.sql != "Yes":
         return f"SQL thread from {source} has stopped" + (f" ({channel.sql_error})" if channel.sql_error else "")
     return f"received from {source}, but not replayed" if channel.caught_up is False else ""
+
+
+class CheckCaughtUp(Command):
+    """A database machine has replayed all that its sources wrote, now that both sides are on again."""
+
+    kind: Literal["check_caught_up"] = "check_caught_up"
+    mutates: ClassVar[bool] = False
+    machine: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Check that the replication of {self.machine} runs, without lag"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Its replica status."""
+        return (ReplicationOn(machine=self.machine),)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """Both threads run towards every source, and it lags behind none of them."""
+        inventory = situation.inventory
+        condition = f"{self.machine} replicates from all its sources, without lag"
+        fact = facts.replication(self.machine)
+        if fact is None:
+            return not_seen(condition, [ReplicationOn(machine=self.machine)], facts, invariant=5)
+        sources = who.sources_of(inventory, self.machine)
+        problems = [p for s in sources if (p := replication_problem(inventory, fact, s))]
+        if problems:
+            step = (
+                f"Look at SHOW REPLICA STATUS on {self.machine}. Replicas try a source that was away again after up to "
+                "60 s. Not reached: do not go on."
+            )
+            return failed(condition, "; ".join(problems), step, invariant=5)
+        return passed(condition, f"from {', '.join(sources) or 'nobody'}", invariant=5)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time to catch up."""
+        return inventory.timings.catch_up
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """Until it tries its source again, or the deadline if that is shorter."""
+        return min(USUAL_NOTICE, inventory.timings.catch_up)
 
 
 class RunProbe(Command):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from inventory.models import Inventory, Role
 from procedure import who
@@ -56,7 +56,8 @@ class LookAgain(Command):
 
         condition = "everything is still healthy and as it was found"
         against = [v for v in health_check.judge(situation, facts) if not v.allows]
-        reasons = (*self._moved(situation.inventory, facts), *(f"{v.condition}: {v.reason}" for v in against))
+        places = Places(self.storage, self.load_balancer, self.writer, self.daemon)
+        reasons = (*places.moved(situation.inventory, facts), *(f"{v.condition}: {v.reason}" for v in against))
         steps = dict.fromkeys(v.next_step for v in against if v.next_step)
         step = " ".join(steps) or "Put it back as it was found and retry; or abort, and start anew from what is there."
         if not reasons:
@@ -65,15 +66,35 @@ class LookAgain(Command):
             return unknown(condition, "; ".join(reasons), step)
         return failed(condition, "; ".join(reasons), step)
 
-    def _moved(self, inventory: Inventory, facts: Facts) -> tuple[str, ...]:
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """Not long: it waits for what passes by itself."""
+        return A_MOMENT
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_LOOK
+
+
+class Places(NamedTuple):
+    """Where everything was found."""
+
+    storage: str
+    load_balancer: str
+    writer: str
+    daemon: tuple[str, ...]
+
+    def moved(self, inventory: Inventory, facts: Facts) -> tuple[str, ...]:
         """What was seen, and is elsewhere now. What was not seen is told by the health check."""
-        storage = who.primaries(inventory, inventory.pairs.storage, facts)
-        balancer = who.primaries(inventory, inventory.pairs.load_balancer, facts)
+        pairs = inventory.pairs
         places = (
-            ("the primary of the storage pair", (self.storage,), storage),
-            ("the primary of the load-balancer pair", (self.load_balancer,), balancer),
+            ("the primary of the storage pair", (self.storage,), who.primaries(inventory, pairs.storage, facts)),
+            (
+                "the primary of the load-balancer pair",
+                (self.load_balancer,),
+                who.primaries(inventory, pairs.load_balancer, facts),
+            ),
             ("the master that takes writes", (self.writer,), who.writers(inventory, facts)),
-            ("where AcdGroupDistribute runs", self.daemon, self._running(inventory, facts)),
+            ("where AcdGroupDistribute runs", self.daemon, _running(inventory, facts)),
         )
         return tuple(
             f"{what} has changed from {' and '.join(found)} to {' and '.join(now) or 'none'}"
@@ -81,11 +102,49 @@ class LookAgain(Command):
             if now is not None and now != found
         )
 
-    def _running(self, inventory: Inventory, facts: Facts) -> tuple[str, ...] | None:
-        seen = {m.name: facts.daemon(m.name) for m in inventory.with_role(Role.TELEPHONY)}
-        if any(fact is None or fact.state == "by_hand" for fact in seen.values()):
-            return None
-        return tuple(name for name, fact in seen.items() if fact is not None and fact.state == "running")
+
+def _running(inventory: Inventory, facts: Facts) -> tuple[str, ...] | None:
+    seen = {m.name: facts.daemon(m.name) for m in inventory.with_role(Role.TELEPHONY)}
+    if any(fact is None or fact.state == "by_hand" for fact in seen.values()):
+        return None
+    return tuple(name for name, fact in seen.items() if fact is not None and fact.state == "running")
+
+
+class LookAgainAlone(Command):
+    """One side still runs alone and well: the last moment before a failback begins an outage."""
+
+    kind: Literal["look_again_alone"] = "look_again_alone"
+    mutates: ClassVar[bool] = False
+
+    @property
+    def target(self) -> str:
+        """All of it."""
+        return "cluster"
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return "Look again: one side still runs alone and well, the other is off"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """All that the health check of one side observed."""
+        from procedure import one_sided_check  # noqa: PLC0415 - it judges with the rules of commands, and so needs them
+
+        return one_sided_check.subjects(situation)
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """That health check finds nothing."""
+        from procedure import one_sided_check  # noqa: PLC0415 - as above
+
+        condition = f"{situation.surviving} still runs alone and well, and all of {situation.vacated} is off"
+        against = [v for v in one_sided_check.judge(situation, facts) if not v.allows]
+        if not against:
+            return passed(condition)
+        reason = "; ".join(f"{v.condition}: {v.reason}" for v in against)
+        step = " ".join(dict.fromkeys(v.next_step for v in against if v.next_step))
+        if all(v.answer is Answer.UNKNOWN for v in against):
+            return unknown(condition, reason, step)
+        return failed(condition, reason, step)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """Not long: it waits for what passes by itself."""

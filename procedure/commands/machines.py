@@ -1,4 +1,4 @@
-"""Power of machines: the procedure, stage 9."""
+"""Power of machines: the procedure, stage 9 of the failover and stage 5 of the failback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from inventory.models import CommandPower, Inventory, Role
 from procedure import who
 from procedure.commands.base import Command
-from procedure.conditions import is_vacated, nothing_is_lost
+from procedure.conditions import is_vacated, nothing_is_lost, partner_is_primary, returns, stays_where_it_is
 from procedure.facts import Facts
 from procedure.instructions import Instruction, RunOn, WindowsShutdown
 from procedure.invariants import (
@@ -18,16 +18,20 @@ from procedure.invariants import (
     not_seen,
     not_the_only_copy,
     off_before,
+    on_before,
+    start_before,
     takes_no_writes,
 )
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, PowerOf, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, DrbdOn, PowerOf, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, passed
 
 USUAL_SHUTDOWN = timedelta(seconds=40)
 """From the order to power-off: services end, file systems are written; Windows takes the longest."""
 USUAL_CUT = timedelta(seconds=5)
 """A hypervisor cuts the power at once, and then has to say so."""
+USUAL_BOOT = timedelta(seconds=90)
+"""From power-on until it can be logged in and its services answer; Windows takes the longest."""
 
 
 _NEXT = (
@@ -138,8 +142,99 @@ class CutPower(Command):
         return USUAL_CUT
 
 
+class StartMachine(Command):
+    """Switch a machine of the returning VM-Host on, and wait until it is up."""
+
+    kind: Literal["start_machine"] = "start_machine"
+    machine: str
+
+    @property
+    def target(self) -> str:
+        """The machine."""
+        return self.machine
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Start {self.machine}"
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        """Its power, what it says itself, what must be on before it, and that nothing would go to it by itself."""
+        inventory, machine = situation.inventory, self.machine
+        pair = inventory.pair_of(machine)
+        subjects: list[Subject] = [PowerOf(machine=m) for m in (machine, *start_before(situation, machine))]
+        subjects += _says_itself(inventory, machine)
+        if pair is not None:
+            subjects += [ClusterOn(machine=who.partner(pair, machine))]
+            subjects += [DrbdOn(machine=who.partner(pair, machine))] if pair.drbd else []
+        if who.servers_of(inventory, (machine,)):
+            subjects.append(BalancerOn(machine=_survivor(situation)))
+        return tuple(dict.fromkeys(subjects))
+
+    def wanted(self, situation: Situation, facts: Facts) -> Verdict:
+        """It is on and up: what runs on it can be asked. A port that answers is not enough to go on."""
+        condition = f"{self.machine} is on and up"
+        fact = facts.power(self.machine)
+        if fact is None:
+            return not_seen(condition, [PowerOf(machine=self.machine)], facts)
+        step = f"Look at the console of {self.machine}; then retry."
+        if fact.state != "on":
+            return failed(condition, f"it is {fact.state}", step)
+        asked = _says_itself(situation.inventory, self.machine)
+        silent = [facts.why_unknown(s) for s in asked if (o := facts.observation(s)) is None or o.fact is None]
+        if silent:
+            return failed(condition, f"it is on, but not up yet: {'; '.join(dict.fromkeys(silent))}", step)
+        return passed(condition)
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """It is its turn (9), its partner has everything (2, 3) and keeps it, and it gets no traffic when it boots."""
+        inventory, machine = situation.inventory, self.machine
+        return (
+            returns(situation, machine),
+            on_before(situation, machine, facts),
+            partner_is_primary(inventory, machine, facts),
+            not_the_only_copy(situation, machine, facts),
+            *stays_where_it_is(inventory, machine, facts),
+            in_maintenance(situation, machine, _survivor(situation), facts),
+        )
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """The hypervisor's command; a machine that is on already is only waited for."""
+        fact = facts.power(self.machine)
+        if fact is not None and "on" in (fact.state, fact.provider):
+            return ()
+        words = hypervisor_command(situation.inventory, self.machine, "on")
+        return (RunOn(machine=situation.inventory.machine(self.machine).host, argv=words),) if words else ()
+
+    def compensation(self) -> tuple[Command, ...]:
+        """Shut it down again."""
+        return (ShutDownMachine(machine=self.machine, can_be_forced=True),)
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """The inventory's time for a boot."""
+        return inventory.timings.boot
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return min(USUAL_BOOT, inventory.timings.boot)
+
+
+def _survivor(situation: Situation) -> str:
+    """The load balancer that serves meanwhile."""
+    return situation.survivor_of(situation.inventory.pairs.load_balancer)
+
+
+def _says_itself(inventory: Inventory, machine: str) -> list[Subject]:
+    """What only a machine that is up can tell: its cluster node, its database, its services."""
+    found = inventory.machine(machine)
+    subjects: list[Subject] = [ClusterOn(machine=machine)] if inventory.pair_of(machine) else []
+    if found.role in (Role.DATABASE_MASTER, Role.DATABASE_REPLICA):
+        subjects.append(ReplicationOn(machine=machine))
+    return [*subjects, *(ComponentOn(machine=machine, component=c.name) for c in inventory.components_on(found))]
+
+
 def hypervisor_command(
-    inventory: Inventory, machine: str, name: Literal["off", "snapshot", "delete_snapshot"], snapshot: str = ""
+    inventory: Inventory, machine: str, name: Literal["on", "off", "snapshot", "delete_snapshot"], snapshot: str = ""
 ) -> tuple[str, ...]:
     """A command of the machine's power provider with its words filled in; empty where there is none."""
     found = inventory.machine(machine)

@@ -1,20 +1,38 @@
-"""The two Pacemaker pairs, storage and load balancer: the procedure, stages 5 and 6."""
+"""The two Pacemaker pairs, storage and load balancer: stages 5 and 6 of the failover, 5, 9 and 10 of the failback."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Literal
 
-from inventory.models import Inventory, Pair
+from inventory.models import Inventory, Pair, Role
 from procedure import who
 from procedure.commands.base import Command
 from procedure.commands.sessions import of_sessions, still_drained
-from procedure.conditions import cluster_is_able, haproxy_serves, node_can_take_over, node_is_online, node_problems
+from procedure.conditions import (
+    cluster_is_able,
+    haproxy_serves,
+    next_writers_are_fresh,
+    node_can_take_over,
+    node_is_online,
+    node_problems,
+    stays_where_it_is,
+)
 from procedure.facts import ClusterFact, DrbdFact, Facts, LocationConstraint
 from procedure.instructions import Instruction, RunOn
-from procedure.invariants import drbd_in_sync, drbd_problem, drbd_seen, not_seen, one_primary, out_of_sync_untold
+from procedure.invariants import (
+    SPLIT_BRAIN,
+    SPLIT_BRAIN_NEXT,
+    drbd_in_sync,
+    drbd_problem,
+    drbd_seen,
+    not_seen,
+    not_the_only_copy,
+    one_primary,
+    out_of_sync_untold,
+)
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
 from procedure.who import PAIR_WORDS, PairName
 
@@ -63,9 +81,15 @@ class MovePair(Command):
         return f"Move the {PAIR_WORDS[self.pair]} to {self.to}{accepted}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """Both machines of the pair, that HAProxy runs where the load balancer goes, and that nobody is connected."""
-        subjects = observed(situation.inventory, who.pair(situation.inventory, self.pair))
-        return tuple(dict.fromkeys((*subjects, *of_sessions(situation.inventory))))
+        """Both machines of the pair, that HAProxy runs where the load balancer goes, and that nobody is connected.
+
+        With the load balancer writes may go elsewhere: so also the replication of both masters.
+        """
+        inventory = situation.inventory
+        subjects = [*observed(inventory, who.pair(inventory, self.pair)), *of_sessions(inventory)]
+        if self.pair == "load_balancer":
+            subjects += [ReplicationOn(machine=m.name) for m in inventory.with_role(Role.DATABASE_MASTER)]
+        return tuple(dict.fromkeys(subjects))
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """All of the pair is on the survivor, and nothing on the leaver."""
@@ -108,7 +132,10 @@ class MovePair(Command):
         return tuple(left)
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
-        """Both nodes able, one primary, DRBD in sync (invariants 2 and 4), HAProxy there or coming along."""
+        """Both nodes able, one primary, DRBD in sync (invariants 2 and 4), HAProxy there or coming along.
+
+        And whoever gets the writes behind it has caught up (invariant 5).
+        """
         inventory = situation.inventory
         return (
             cluster_is_able(inventory, self.pair, self.to, facts),
@@ -116,9 +143,14 @@ class MovePair(Command):
             node_is_online(inventory, self.leaver, self.to, facts),
             one_primary(inventory, self.pair, facts),
             drbd_in_sync(inventory, self.pair, self.to, facts),
-            *((haproxy_serves(inventory, self.to, facts),) if self.pair == "load_balancer" else ()),
+            *self._of_haproxy(inventory, facts),
             self._drained(inventory, facts),
         )
+
+    def _of_haproxy(self, inventory: Inventory, facts: Facts) -> tuple[Verdict, ...]:
+        if self.pair != "load_balancer":
+            return ()
+        return (haproxy_serves(inventory, self.to, facts), *next_writers_are_fresh(inventory, self.to, facts))
 
     def _drained(self, inventory: Inventory, facts: Facts) -> Verdict:
         fact = facts.cluster(self.to)
@@ -240,14 +272,21 @@ class RejoinNode(Command):
                 return unknown(condition, "DRBD was not seen on both machines", "Make it observable, then retry.")
             problems += [p for m in pair.machines if (p := drbd_problem(m, facts.drbd(m)))]
         if problems:
-            return failed(condition, "; ".join(problems), f"Look at `pcs status` and /proc/drbd on {self.machine}.")
+            # Waiting mends no split brain.
+            split = any(SPLIT_BRAIN in problem for problem in problems)
+            step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` and /proc/drbd on {self.machine}."
+            return failed(condition, "; ".join(problems), step, settled=split)
         if pair.drbd is not None and (untold := out_of_sync_untold(pair, facts)):
             return unknown(condition, untold, "Look at /proc/drbd there, then retry.")
         return passed(condition, "online, in sync")
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
-        """The other machine is the one primary (invariant 2)."""
-        return (one_primary(situation.inventory, self.pair, facts),)
+        """The other machine is the one primary, with a good copy (invariants 2 and 3), and remains so."""
+        return (
+            one_primary(situation.inventory, self.pair, facts),
+            not_the_only_copy(situation, self.machine, facts),
+            *stays_where_it_is(situation.inventory, self.machine, facts),
+        )
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """`pcs node unstandby`, on the other machine."""
@@ -257,8 +296,9 @@ class RejoinNode(Command):
         return (RunOn(machine=run_on, argv=words),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
-        """The inventory's time for a move."""
-        return inventory.timings.move
+        """With DRBD the inventory's time to catch up: a machine that was off for long has much to receive."""
+        has_drbd = who.pair(inventory, self.pair).drbd is not None
+        return inventory.timings.catch_up if has_drbd else inventory.timings.move
 
     def expected(self, inventory: Inventory) -> timedelta:
         """What it usually takes."""
@@ -321,5 +361,4 @@ class ClearMove(Command):
 
 
 def _left_by_moves(fact: ClusterFact) -> tuple[LocationConstraint, ...]:
-    # Pacemaker's own tools give these names: cli-prefer-… by a move, cli-ban-… by a ban.
-    return tuple(c for c in fact.constraints if c.id.startswith(("cli-prefer-", "cli-ban-")))
+    return tuple(c for c in fact.constraints if who.left_by_a_move(c))

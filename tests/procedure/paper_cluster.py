@@ -20,6 +20,7 @@ from procedure.facts import (
     DrbdFact,
     Fact,
     Facts,
+    LocationConstraint,
     NodeState,
     Observation,
     PowerFact,
@@ -64,6 +65,9 @@ class PaperCluster:
         self.standby: set[str] = set()
         self.primary = {pair.address: self._normal(pair) for pair in self.pairs}
         self.haproxy_down: set[str] = set()
+        self.constraints: dict[str, LocationConstraint] = {}
+        self.lag: dict[str, int] = {}
+        """Seconds that a database machine lags behind its sources."""
         self.maint: set[tuple[str, str, str]] = set()
         self.behind: dict[tuple[str, str], str] = {}
         """Machines that servers of HAProxy really are, where the inventory says another."""
@@ -99,7 +103,7 @@ class PaperCluster:
                 return ComponentFact(state="running" if (m, c) in self.running else "stopped")
             case PowerOf(machine=m):
                 on = m not in self.off
-                ports = (22,)
+                ports = (self._management_port(m),)
                 return PowerFact(
                     state="on" if on else "off",
                     provider="on" if on else "off",
@@ -129,6 +133,10 @@ class PaperCluster:
                 return SilencesFact(silences=tuple(self.silences))
             case ProbeOf():
                 return ProbeFact(ok=bool(self.running), milliseconds=3.0)
+
+    def _management_port(self, machine: str) -> int:
+        found = self.inventory.machine(machine)
+        return found.port or self.inventory.connections[found.connection].port
 
     def _pair_of(self, machine: str) -> Pair:
         return next(pair for pair in self.pairs if machine in pair.machines)
@@ -162,6 +170,7 @@ class PaperCluster:
             resources=tuple(resources),
             addresses=(self.inventory.machine(machine).address, *((pair.address,) if mine else ())),
             mounts=(pair.mount,) if mine and pair.mount else (),
+            constraints=tuple(c for c in self.constraints.values() if c.node in pair.machines),
         )
 
     def _drbd(self, machine: str) -> DrbdFact:
@@ -192,7 +201,7 @@ class PaperCluster:
         )
 
     def _balancer(self, machine: str) -> BalancerFact:
-        if machine in self.haproxy_down:
+        if not self._haproxy_runs(machine):
             return BalancerFact(running=False)
         states = [
             self._server(machine, backend.name, backend.kind, server, self.behind.get((backend.name, server), name))
@@ -200,6 +209,11 @@ class PaperCluster:
             for server, name in backend.servers.items()
         ]
         return BalancerFact(servers=tuple(states))
+
+    def _haproxy_runs(self, machine: str) -> bool:
+        pair = self.inventory.pairs.load_balancer
+        by_pacemaker = self.inventory.haproxy.service in pair.resources
+        return machine not in self.haproxy_down and (not by_pacemaker or self.primary[pair.address] == machine)
 
     def _server(self, balancer: str, backend: str, kind: str, server: str, machine: str) -> ServerState:
         maint = (balancer, backend, server) in self.maint
@@ -222,7 +236,7 @@ class PaperCluster:
                 source_host=source,
                 io="Connecting" if source in self.off else "Yes",
                 sql="Yes",
-                lag_seconds=None if source in self.off else 0,
+                lag_seconds=None if source in self.off else self.lag.get(machine, 0),
                 caught_up=True,
             )
             for source in sources
@@ -281,9 +295,13 @@ class PaperCluster:
                 self._leave(node)
             case ["pcs", "node", "unstandby", node]:
                 self.standby.discard(node)
-            case ["pcs", "resource", "move", _, node]:
-                pair = self._pair_of(node)
-                self.primary[pair.address] = node
+                self._joined(node)
+            case ["pcs", "resource", "move", resource, node]:
+                name = f"cli-prefer-{resource}"
+                self.constraints[name] = LocationConstraint(id=name, resource=resource, node=node, score="INFINITY")
+                self._becomes_primary(node)
+            case ["pcs", "resource", "clear", resource]:
+                self.constraints.pop(f"cli-prefer-{resource}", None)
             case ["flock", "--wait", *_, "true"]:
                 pass
             case ["flock", *_, result]:
@@ -298,6 +316,8 @@ class PaperCluster:
                 self.snapshots.discard((vm, name))
             case ["virsh", *_, "destroy", vm]:
                 self._power_off(vm)
+            case ["virsh", *_, "start", vm]:
+                self.power_on(vm)
             case _:
                 raise AssertionError(f"the paper cluster does not know {argv} on {machine}")
 
@@ -312,12 +332,37 @@ class PaperCluster:
     def _leave(self, node: str) -> None:
         pair = self._pair_of(node)
         if self.primary[pair.address] == node:
-            self.primary[pair.address] = next(m for m in pair.machines if m != node)
+            self._becomes_primary(next(m for m in pair.machines if m != node))
+
+    def _becomes_primary(self, node: str) -> None:
+        pair = self._pair_of(node)
+        if self.primary[pair.address] != node and self.inventory.haproxy.service in pair.resources:
+            self._haproxy_starts(node)
+        self.primary[pair.address] = node
+
+    def _haproxy_starts(self, balancer: str) -> None:
+        """Nothing that was set outlasts a restart."""
+        self.maint = {key for key in self.maint if key[0] != balancer}
+
+    def _joined(self, node: str) -> None:
+        """A constraint calls the pair as soon as its node can run it."""
+        called = any(c.node == node and c.score == "INFINITY" for c in self.constraints.values())
+        if called and node not in self.standby | self.off:
+            self._becomes_primary(node)
 
     def _power_off(self, machine: str) -> None:
         self.off.add(machine)
         self.running = {(m, c) for m, c in self.running if m != machine}
         self.daemon.discard(machine)
+
+    def power_on(self, machine: str) -> None:
+        """Everything that is installed starts with the machine; a node in standby stays so."""
+        self.off.discard(machine)
+        found = self.inventory.machine(machine)
+        self.running |= {(machine, c.name) for c in self.inventory.components_on(found)}
+        self._haproxy_starts(machine)
+        if self.inventory.pair_of(machine):
+            self._joined(machine)
 
 
 def later(hours: float) -> datetime:
