@@ -15,6 +15,8 @@ ADDED: Final[tuple[tuple[str, ...], ...]] = (
     ("approval", "allowed_signers"),
     ("approval", "maintenance_finished"),
     *(("approval", gate, key) for gate in ("before_start", "before_power_off", "functionality") for key in _OF_A_GATE),
+    ("timings", "boot"),
+    ("timings", "catch_up"),
 )
 """Settings that came with a later version. As long as nobody uses them an inventory has the digest that it had before:
 a run that began under the earlier version goes on with workers of this one."""

@@ -437,7 +437,8 @@ class _Derivation:
         for name, floor in _TIMING_FLOORS.items():
             # Never longer than the inventory says: a test may want a short one.
             data[name] = min(data[name], max(floor, self._shorter(data[name])))
-        return data
+        # What is left at its default is left out: a version that does not know it reads the same inventory.
+        return {name: value for name, value in data.items() if value != getattr(Timings(), name)}
 
 
 def _target(probe: Probe) -> tuple[str, int]:
