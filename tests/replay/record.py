@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from inventory.loading import load
+from inventory.notifications import Notifications, Webhook
 from procedure.facts import Facts
 from tests.conftest import FAST, TEMPORAL
 from tests.procedure.altered import drbd_with
@@ -54,6 +55,12 @@ async def aborted(run: Run) -> None:
     await run.say("abort", {"by": "ada", "reason": "not tonight"})
 
 
+async def given_up(run: Run) -> None:
+    await run.at_gate("before_start")
+    await run.until(lambda s: s.notes)
+    await run.say("abort", {"by": "ada", "reason": "not tonight"})
+
+
 async def nothing(run: Run) -> None:
     """The health check ends it."""
 
@@ -72,6 +79,13 @@ def ill(world: PaperWorld) -> None:
     world.seen = split_brain
 
 
+def telling(world: PaperWorld) -> None:
+    """People are told, one of them in vain."""
+    targets = tuple(Webhook(name=name, url="https://hooks.example.com") for name in ("on-call", "channel"))
+    world.inventory = world.inventory.model_copy(update={"notifications": Notifications(targets=targets)})
+    world.trouble("channel", failure("rejected", "no such channel"))
+
+
 def well(world: PaperWorld) -> None:
     """No trouble."""
 
@@ -83,6 +97,7 @@ STORIES: dict[str, Story] = {
     "worker-lost-retry-and-skip": ("vm-host-1", jammed, through_troubles),
     "aborted": ("vm-host-1", well, aborted),
     "health-check-failed": ("vm-host-1", ill, nothing),
+    "people-told": ("vm-host-1", telling, given_up),
 }
 
 
