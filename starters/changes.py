@@ -18,7 +18,7 @@ def changes(before: Status, now: Status, at: datetime) -> list[str]:
     known = {(wait.step, wait.since, wait.overdue) for wait in before.waits}
     for wait in now.waits:
         if (wait.step, wait.since, wait.overdue) not in known:
-            lines += wait_lines(wait, now.cluster)
+            lines += wait_lines(wait, now.address)
     if now.outcome is not before.outcome and now.outcome is not None:
         lines.append(f"ended: {now.outcome.value}. {now.outcome_reason}".rstrip())
     return lines

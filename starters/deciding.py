@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import replace
 
 from starters.connection import connected
 from starters.exit_codes import ExitCode
@@ -16,13 +18,20 @@ from workflows.status import Status
 
 
 async def run_of(options: argparse.Namespace) -> Run:
-    """The run that is meant by the options.
+    """The run that is meant by the options; while there is none, the maintenance that is under way.
 
     Raises:
         Stopped: the inventory can't be used.
     """
     cluster = cluster_of(options)
-    return Run(await connected(), cluster)
+    run = Run(await connected(), cluster, maintenance=options.maintenance)
+    if options.maintenance or await run.is_under_way():
+        return run
+    maintenance = replace(run, maintenance=True)
+    if not await maintenance.is_under_way():
+        return run
+    print(f"No run of cluster {cluster} is under way now, so this is about its maintenance.", file=sys.stderr)
+    return maintenance
 
 
 async def status_of(run: Run) -> Status:

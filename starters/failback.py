@@ -16,8 +16,8 @@ from starters.connection import connected
 from starters.exit_codes import ExitCode
 from starters.former import Former, last_failover, named_failover, saved_failover
 from starters.running import Stopped, run_and_exit
-from starters.starting import Start, start_and_tell
-from workflows import names
+from starters.starting import start_and_tell
+from workflows import opening
 from workflows.messages import FailbackRequest, Restored
 
 _EXAMPLES = """\
@@ -63,14 +63,8 @@ async def work(given: argparse.Namespace) -> ExitCode:
         requested_by=given.by[:100],
     )
     restored = f"as found before {former.text}" if former else "the normal state of the inventory: no failover is known"
-    start = Start(
-        workflow=names.FAILBACK,
-        request=request,
-        headline=f"failback of {inventory.cluster}: {returning} returns",
-        about=(f"VM-Host that returns: {returning}", f"Restored is: {restored}"),
-    )
     print(f"Restored is: {restored}")
-    return await start_and_tell(client, start, given)
+    return await start_and_tell(client, opening.failback(request, f"Restored is: {restored}"), given)
 
 
 async def _former(client: Client, inventory: Inventory, of: str | None) -> Former | None:

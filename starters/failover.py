@@ -11,8 +11,8 @@ from starters import options, starting
 from starters.connection import connected
 from starters.exit_codes import ExitCode
 from starters.running import run_and_exit
-from starters.starting import Start, start_and_tell
-from workflows import names
+from starters.starting import start_and_tell
+from workflows import opening
 from workflows.messages import FailoverRequest
 
 _EXAMPLES = """\
@@ -41,13 +41,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     request = FailoverRequest(
         inventory=inventory, vacate=given.vacate, reason=given.reason[:1000], requested_by=given.by[:100]
     )
-    start = Start(
-        workflow=names.FAILOVER,
-        request=request,
-        headline=f"failover of {inventory.cluster}: vacate {request.vacate}",
-        about=(f"VM-Host to vacate: {request.vacate}",),
-    )
-    return await start_and_tell(await connected(), start, given)
+    return await start_and_tell(await connected(), opening.failover(request), given)
 
 
 if __name__ == "__main__":

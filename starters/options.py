@@ -47,6 +47,11 @@ def add_cluster(to: argparse.ArgumentParser) -> None:
     group = to.add_mutually_exclusive_group(required=True)
     add_inventory(group)
     group.add_argument("--cluster", metavar="NAME", help="name of the cluster, instead of its inventory")
+    to.add_argument(
+        "--maintenance",
+        action="store_true",
+        help="the maintenance of the cluster is meant, and not its failover or failback",
+    )
 
 
 def add_inventory(to: argparse._ActionsContainer, *, required: bool = False) -> None:

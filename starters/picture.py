@@ -42,7 +42,7 @@ def _parts(status: Status, now: datetime) -> list[Text]:
     if len(running) > MOST_RUNNING:
         parts.append(Text(f"  … and {len(running) - MOST_RUNNING} more", style="cyan"))
     for wait in status.waits:
-        parts += [_text(line, style="yellow") for line in wait_lines(wait, status.cluster)]
+        parts += [_text(line, style="yellow") for line in wait_lines(wait, status.address)]
     parts += [_text(decision_line(said), style="dim") for said in status.decisions[-2:]]
     return parts + [_text(note, style="magenta") for note in status.notes[-2:]]
 

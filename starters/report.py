@@ -6,6 +6,7 @@ python -m starters.report --cluster NAME [--run RUN_ID] [--json]
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from temporalio.client import WorkflowExecutionStatus
 
@@ -42,13 +43,16 @@ def parser() -> argparse.ArgumentParser:
 async def work(given: argparse.Namespace) -> ExitCode:
     """Print it."""
     cluster = options.cluster_of(given)
-    report = await _report(Run(await connected(), cluster, given.run))
+    report = await _report(Run(await connected(), cluster, given.run, maintenance=given.maintenance))
     print(report.model_dump_json(indent=2) if given.json else printable(report_text(report)))
     return exit_code(report)
 
 
 async def _report(run: Run) -> RunReport:
-    if (await run.describe()).status is not WorkflowExecutionStatus.RUNNING:
+    status = (await run.describe()).status
+    if status is WorkflowExecutionStatus.CONTINUED_AS_NEW:  # a maintenance, whose latest run knows all that was before
+        return await _report(replace(run, run_id=None))
+    if status is not WorkflowExecutionStatus.RUNNING:
         return await run.result()
     try:
         return await run.report()

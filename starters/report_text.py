@@ -7,6 +7,7 @@ from collections import Counter
 from procedure.as_found import AsFound
 from procedure.reports import Evidence, Outage
 from procedure.verdicts import Answer, Verdict
+from starters.screens import run_line
 from starters.wording import clock, moment, state_of, took
 from workflows.status import DecisionRecord, RunReport, StageView, StepRecord, StepState
 
@@ -15,7 +16,39 @@ Lines = list[str]
 
 def report_text(report: RunReport) -> str:
     """The whole report."""
-    sections = (
+    if report.direction == "maintenance":
+        return _together(_of_a_maintenance(report))
+    return _together(_of_a_run(report))
+
+
+def _together(sections: tuple[Lines, ...]) -> str:
+    return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def _of_a_maintenance(report: RunReport) -> tuple[Lines, ...]:
+    """Its failover and its failback have reports of their own, with outage, health check and state as found."""
+    return (
+        _head(report),
+        _section("Still to be done by people", [f"- {step}" for step in report.next_steps]),
+        _section("Runs", _runs(report), "None was begun."),
+        _section("Decisions", [_decision(said) for said in report.decisions], "Nobody decided anything."),
+        _section("Stages", [_stage(stage) for stage in report.stages]),
+        _section("Steps", _steps(report)),
+        _section("Notes", [f"- {note}" for note in report.notes]),
+    )
+
+
+def _runs(report: RunReport) -> Lines:
+    lines: Lines = []
+    for run in report.runs:
+        lines.append(f"- {run_line(run)}")
+        lines += [f"    {run.outcome_reason}"] if run.outcome_reason else []
+        lines.append(f"    its report: python -m starters.report --cluster {report.cluster} --run {run.run_id}")
+    return lines
+
+
+def _of_a_run(report: RunReport) -> tuple[Lines, ...]:
+    return (
         _head(report),
         _section("Still to be done by people", [f"- {step}" for step in report.next_steps]),
         _section("Decisions", [_decision(said) for said in report.decisions], "Nobody decided anything."),
@@ -26,7 +59,6 @@ def report_text(report: RunReport) -> str:
         _section("Health check before the start", _health(report.health), "It came to no end."),
         _section("Notes", [f"- {note}" for note in report.notes]),
     )
-    return "\n\n".join("\n".join(section) for section in sections if section)
 
 
 def _section(title: str, lines: Lines, otherwise: str = "") -> Lines:

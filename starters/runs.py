@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
@@ -48,15 +49,35 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """The latest run of a cluster, or one of its former runs."""
+    """The latest run of a cluster, or one of its former runs; or its maintenance."""
 
     client: Client
     cluster: str
     run_id: str | None = None
+    maintenance: bool = False
+
+    @property
+    def workflow_id(self) -> str:
+        """Its id in Temporal."""
+        return (names.maintenance_workflow_id if self.maintenance else names.workflow_id)(self.cluster)
+
+    @property
+    def address(self) -> str:
+        """What stands behind `--cluster` in commands about it."""
+        return names.address(self.cluster, maintenance=self.maintenance)
 
     @property
     def _handle(self) -> WorkflowHandle[Any, Any]:
-        return self.client.get_workflow_handle(names.workflow_id(self.cluster), run_id=self.run_id)
+        return self.client.get_workflow_handle(self.workflow_id, run_id=self.run_id)
+
+    async def is_under_way(self) -> bool:
+        """Whether there is such a run, and it has not ended; needs no worker."""
+        try:
+            return (await self._handle.describe(rpc_timeout=ANSWER)).status is WorkflowExecutionStatus.RUNNING
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
 
     async def describe(self) -> WorkflowExecutionDescription:
         """What the server itself knows; needs no worker.
@@ -75,11 +96,13 @@ class Run:
             raise
 
     def _no_such_run(self) -> str:
+        what = "maintenance" if self.maintenance else "run"
         if self.run_id:
-            return f"Cluster {self.cluster} has no run {self.run_id} (workflow {names.workflow_id(self.cluster)})."
+            return f"Cluster {self.cluster} has no {what} {self.run_id} (workflow {self.workflow_id})."
+        start = "maintenance" if self.maintenance else "failover"
         return (
-            f"Cluster {self.cluster} has no run (workflow {names.workflow_id(self.cluster)}).\n"
-            "Start one: python -m starters.failover --inventory FILE --vacate HOST"
+            f"Cluster {self.cluster} has no {what} (workflow {self.workflow_id}).\n"
+            f"Start one: python -m starters.{start} --inventory FILE --vacate HOST"
         )
 
     async def status(self) -> Status:
@@ -143,7 +166,8 @@ class Run:
             raise NoAnswer(f"{self.no_worker()}\nWhether the run heard this is unknown: look at its status.") from error
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:
-                return Answer(accepted=False, text=f"the run of cluster {self.cluster} has ended")
+                what = "maintenance" if self.maintenance else "run"
+                return Answer(accepted=False, text=f"the {what} of cluster {self.cluster} has ended")
             raise
         return answer
 
@@ -153,9 +177,7 @@ class Run:
         Raises:
             Stopped: it ended without one; with the reason.
         """
-        handle = self.client.get_workflow_handle(
-            names.workflow_id(self.cluster), run_id=self.run_id, result_type=RunReport
-        )
+        handle = self.client.get_workflow_handle(self.workflow_id, run_id=self.run_id, result_type=RunReport)
         try:
             report: RunReport = await handle.result(follow_runs=False, rpc_timeout=ANSWER)
         except WorkflowFailureError as error:

@@ -9,7 +9,7 @@ from procedure.verdicts import Answer
 from starters.waits import commands
 from starters.wording import clock, moment, took
 from workflows.approvals import standing
-from workflows.status import DecisionRecord, StageView, Status, StepRecord, StepState, Wait
+from workflows.status import DecisionRecord, RunView, StageView, Status, StepRecord, StepState, Wait
 
 MARKS = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
 """The same signs as in the Web UI."""
@@ -21,8 +21,9 @@ def status_lines(status: Status, now: datetime) -> list[str]:
     lines += ["", "Stages"] + [f"  {stage_line(stage, now)}" for stage in status.stages] if status.stages else []
     running = running_steps(status)
     lines += ["", "Running"] + [f"  {running_line(record, now)}" for record in running] if running else []
+    lines += ["", "Runs"] + [f"  {run_line(run)}" for run in status.runs] if status.runs else []
     for wait in status.waits:
-        lines += ["", *wait_lines(wait, status.cluster)]
+        lines += ["", *wait_lines(wait, status.address)]
     lines += ["", "Said"] + [f"  {decision_line(said)}" for said in status.decisions] if status.decisions else []
     lines += ["", "Notes"] + [f"  {note}" for note in status.notes] if status.notes else []
     return lines
@@ -52,7 +53,7 @@ def pause_lines(status: Status) -> list[str]:
     return [
         f"⚑ Paused by {pause.by} since {clock(pause.since)}: {pause.reason}",
         "   Steps that run end, none begins. Deadlines wait, silences are extended.",
-        f"   To go on: python -m starters.resume --cluster {status.cluster}",
+        f"   To go on: python -m starters.resume --cluster {status.address}",
     ]
 
 
@@ -66,6 +67,16 @@ def stage_line(stage: StageView, now: datetime) -> str:
     count = f"{stage.done}/{stage.total}" if stage.total and stage.state in ("running", "waiting") else ""
     duration = took((stage.ended or now) - stage.began) if stage.began and stage.state != "pending" else ""
     return f"{MARKS[stage.state]} {stage.number:>2}  {stage.title:36} {stage.state:11} {count:>7}  {duration}".rstrip()
+
+
+def run_line(run: RunView) -> str:
+    """One run of a maintenance."""
+    where = f"{run.direction} of {run.vacated}, began {moment(run.began)}, run {run.run_id}"
+    if not run.is_over:
+        return f"{where}: under way"
+    ended = run.outcome.value if run.outcome else run.outcome_reason
+    outage = f", outage {took(run.outage.duration)}" if run.outage and run.outage.began else ""
+    return f"{where}: {ended} after {took((run.ended or run.began) - run.began)}{outage}"
 
 
 def running_line(record: StepRecord, now: datetime) -> str:
@@ -118,6 +129,8 @@ def _gate_lines(wait: Wait, plan: Plan | None) -> list[str]:
 
 
 def _facts(status: Status) -> list[str]:
+    if status.direction == "maintenance":
+        return [f"cluster {status.cluster}: {status.intention}", *map(run_line, status.runs)]
     facts = [f"cluster {status.cluster}: {status.intention}, {_other(status)}"]
     if status.expected:
         facts.append(f"expected: {took(status.expected)} in all, outage {took(status.expected_outage)}")

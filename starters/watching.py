@@ -28,7 +28,7 @@ from starters.screens import status_lines, wait_lines
 from starters.waits import wish_of, words
 from starters.wording import clock, printable
 from workflows.connection import shortened
-from workflows.status import Status, Wait
+from workflows.status import RunView, Status, Wait
 
 INTERVAL = 1.0
 """Seconds between two looks."""
@@ -123,7 +123,7 @@ class Screen:
 
 
 async def watch(run: Run, by: str) -> ExitCode:
-    """Watch until the run ends, then tell how.
+    """Watch until the run ends, then tell how. Of a maintenance also its runs, each as long as it is under way.
 
     Args:
         run: the run.
@@ -133,47 +133,76 @@ async def watch(run: Run, by: str) -> ExitCode:
         The exit code that the outcome calls for.
     """
     try:
-        last = await _until_over(run, by)
+        return await _watch(run, by)
     except asyncio.CancelledError:
-        print(f"\nNo longer watching. The run goes on: python -m starters.status --cluster {run.cluster} --watch")
+        print(f"\nNo longer watching. The run goes on: python -m starters.status --cluster {run.address} --watch")
         raise
+
+
+async def _watch(run: Run, by: str) -> ExitCode:
+    last = await _until_over(run, by)
     report = await run.result()
     if last.status is not None and not has_person():
         Lines(last).show(Look(datetime.now(UTC), report, over=True))
     print(printable("\n".join(["", *status_lines(report, datetime.now(UTC))])))
     if report.next_steps:
         print(printable("\n".join(["", "To do", *(f"  - {step}" for step in report.next_steps)])))
-    print(f"\nThe report: python -m starters.report --cluster {run.cluster} --run {report.run_id}")
+    print(f"\nThe report: python -m starters.report --cluster {run.address} --run {report.run_id}")
     return exit_code(report)
 
 
+@dataclass
+class _Dealt:
+    """What the person at the screen has dealt with already."""
+
+    person: bool
+    asked: set[tuple[str, datetime]] = field(default_factory=set)
+    followed: set[str] = field(default_factory=set)
+
+    def wait(self, now: Look) -> Wait | None:
+        """What the person here was not yet asked about."""
+        waits = now.status.waits if self.person and now.status and not now.trouble else ()
+        return next((wait for wait in waits if _key(wait) not in self.asked), None)
+
+    def child(self, now: Look) -> RunView | None:
+        """A run that the maintenance has begun, and that was not shown here."""
+        runs = now.status.runs if now.status else ()
+        return next((run for run in runs if not run.is_over and run.run_id not in self.followed), None)
+
+
 async def _until_over(run: Run, by: str) -> Look:
-    person = has_person()
-    passed: set[tuple[str, datetime]] = set()
+    dealt = _Dealt(has_person())
     now: Look | None = None
     while now is None or not now.over:
-        view: View = Screen() if person else Lines()
+        view: View = Screen() if dealt.person else Lines()
         with view:
-            now, wait = await _show(run, view, now, passed if person else None)
-        if wait is not None:
+            now = await _show(run, view, now, dealt)
+        wait, child = dealt.wait(now), dealt.child(now)
+        if child is not None:
+            dealt.followed.add(child.run_id)
+            await _follow(Run(run.client, run.cluster, child.run_id), by)
+        elif wait is not None:
             now = await _ask(run, by, wait, now)
-            passed.add(_key(wait))
+            dealt.asked.add(_key(wait))
     return now
 
 
-async def _show(
-    run: Run, view: View, now: Look | None, passed: set[tuple[str, datetime]] | None
-) -> tuple[Look, Wait | None]:
-    """Show looks until the run is over, or something waits that the person here was not yet asked about."""
+async def _follow(run: Run, by: str) -> None:
+    """Watch a run of a maintenance, which goes on whatever becomes of it."""
+    try:
+        await _watch(run, by)
+    except Stopped as trouble:
+        print(trouble)
+    print()
+
+
+async def _show(run: Run, view: View, now: Look | None, dealt: _Dealt) -> Look:
+    """Show looks until the run is over, or there is something that the person here has not dealt with."""
     while True:
         now = await look(run, now)
         view.show(now)
-        if now.over:
-            return now, None
-        if passed is not None:
-            for wait in now.status.waits if now.status and not now.trouble else ():
-                if _key(wait) not in passed:
-                    return now, wait
+        if now.over or dealt.child(now) or dealt.wait(now):
+            return now
         await asyncio.sleep(INTERVAL)
 
 
@@ -183,7 +212,7 @@ def _key(wait: Wait) -> tuple[str, datetime]:
 
 async def _ask(run: Run, by: str, wait: Wait, now: Look) -> Look:
     """Let the person decide here, unless it is decided elsewhere in the meantime."""
-    print(printable("\n".join(["", *wait_lines(wait, run.cluster), ""])))
+    print(printable("\n".join(["", *wait_lines(wait, run.address), ""])))
     typing = asyncio.create_task(_decide(run, by, wait))
     try:
         while not typing.done():

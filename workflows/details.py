@@ -84,7 +84,7 @@ def _expectations(status: Status) -> list[str]:
 
 def _plan(status: Status) -> list[str]:
     longest = "; ".join(status.longest_steps)
-    where = f"the query `plan`, or `python -m starters.approve --cluster {status.cluster}`"
+    where = f"the query `plan`, or `python -m starters.approve --cluster {status.address}`"
     return [
         *(
             [f"- The critical path, {_minutes(status.critical_path)}, has as its longest steps: {longest}"]
@@ -136,7 +136,7 @@ def _figures(status: Status) -> list[str]:
     if status.outage is not None and status.outage.began is not None:
         within = status.outage.interval.total_seconds()
         lines.append(f"- The outage as measured: {_minutes(status.outage.duration)}, right to about {within:g} s")
-    return [*lines, f"- Everything else: `python -m starters.report --cluster {status.cluster}`"]
+    return [*lines, f"- Everything else: `python -m starters.report --cluster {status.address}`"]
 
 
 # --- what waits for a person ------------------------------------------------------------------------------------------

@@ -39,6 +39,11 @@ def health_workflow_id(cluster: str) -> str:
     return f"health-{cluster}"
 
 
+def address(cluster: str, *, maintenance: bool = False) -> str:
+    """What stands behind `--cluster` in a command about the run of a cluster, or about its maintenance."""
+    return f"{cluster} --maintenance" if maintenance else cluster
+
+
 def task_queue(cluster: str) -> str:
     """Each cluster has its own queue: its workers hold its inventory and its secrets, and no other's."""
     return f"failover-{cluster}"

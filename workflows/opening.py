@@ -9,7 +9,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from inventory.digest import digest
 from workflows import names
-from workflows.messages import RunRequest
+from workflows.messages import MaintenanceRequest, RunRequest
 
 TASK_TIMEOUT = timedelta(seconds=5)
 """For a worker to take a decision. Twice this is lost when a worker's host hangs; the default of 10 s is too much."""
@@ -35,8 +35,18 @@ class Opening:
     @property
     def workflow_id(self) -> str:
         """Its id in Temporal: failover and failback share one, so that they can't meet."""
-        of = names.maintenance_workflow_id if self.workflow == names.MAINTENANCE else names.workflow_id
+        of = names.maintenance_workflow_id if self.is_maintenance else names.workflow_id
         return of(self.cluster)
+
+    @property
+    def is_maintenance(self) -> bool:
+        """Whether it begins runs of its own."""
+        return self.workflow == names.MAINTENANCE
+
+    @property
+    def address(self) -> str:
+        """What stands behind `--cluster` in commands about it."""
+        return names.address(self.cluster, maintenance=self.is_maintenance)
 
     @property
     def summary(self) -> str:
@@ -47,7 +57,7 @@ class Opening:
     def details(self) -> str:
         """Markdown for the Web UI."""
         request = self.request
-        more = " --maintenance" if self.workflow == names.MAINTENANCE else ""
+        watch = f"python -m starters.status --cluster {self.address} --watch"
         return "\n".join(
             [
                 f"- Cluster: {self.cluster}",
@@ -55,7 +65,7 @@ class Opening:
                 f"- Reason: {request.reason or 'none given'}",
                 f"- Requested by: {request.requested_by or 'nobody named'}",
                 f"- Inventory: {digest(request.inventory)}",
-                f"- On the command line: `python -m starters.status --cluster {self.cluster}{more} --watch`",
+                f"- On the command line: `{watch}`",
             ]
         )
 
@@ -72,7 +82,7 @@ class Opening:
     @property
     def search_attributes(self) -> TypedSearchAttributes:
         """By which it is found."""
-        stage = "beginning" if self.workflow == names.MAINTENANCE else "00 Health check"
+        stage = "beginning" if self.is_maintenance else "00 Health check"
         return TypedSearchAttributes(
             [
                 SearchAttributePair(names.CLUSTER, self.cluster),
@@ -101,4 +111,17 @@ def failback(request: RunRequest, *about: str) -> Opening:
         request=request,
         headline=f"failback of {cluster}: {host} returns",
         about=(f"VM-Host that returns: {host}", *about),
+    )
+
+
+def maintenance(request: MaintenanceRequest) -> Opening:
+    """A whole maintenance."""
+    inventory, host = request.inventory, request.host
+    others = [other.name for other in inventory.vm_hosts if other.name != host]
+    then = f", then {others[0]}" if request.both else ""
+    return Opening(
+        workflow=names.MAINTENANCE,
+        request=request,
+        headline=f"maintenance of {inventory.cluster}: {host} is vacated and returns{then}",
+        about=(f"VM-Host: {host}{then}", f"Its runs, one after the other: `{names.workflow_id(inventory.cluster)}`"),
     )

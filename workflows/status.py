@@ -12,6 +12,7 @@ from procedure.as_found import AsFound
 from procedure.plan import Direction
 from procedure.reports import Outage, Outcome, RunOutcome, StepProblem, StepReport
 from procedure.verdicts import Verdict
+from workflows import names
 
 
 class Told(BaseModel):
@@ -219,6 +220,11 @@ class Status(Told):
     """Of a maintenance, in the order in which they began."""
     notes: tuple[str, ...] = ()
     """What a person should know: a silence that could not be extended, for example."""
+
+    @property
+    def address(self) -> str:
+        """What stands behind `--cluster` in commands about it."""
+        return names.address(self.cluster, maintenance=self.direction == "maintenance")
 
     @property
     def intention(self) -> str:

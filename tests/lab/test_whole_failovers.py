@@ -235,7 +235,7 @@ async def test_of_two_starts_at_once_one_is_refused(temporal: WorkflowEnvironmen
         assert sorted((first.code, second.code)) == sorted((ExitCode.NO_WORKER, ExitCode.REFUSED))
         refused = first if first.code == ExitCode.REFUSED else second
         assert f"Cluster {run.cluster} already has a run" in refused.output
-        assert "two runs at once are never allowed. Nothing was started." in refused.output
+        assert "two at once are never allowed. Nothing was started." in refused.output
         with pytest.raises(WorkflowAlreadyStartedError):
             await run.begin()
         runs = [e async for e in run.client.list_workflows(f"WorkflowId = 'cluster-{run.cluster}'")]

@@ -45,11 +45,11 @@ from inventory.models import Inventory
 from lab.durations import Durations
 from lab.lab import Lab
 from lab.processes import Processes
-from starters.starting import TASK_TIMEOUT
 from worker.process import make_worker
 from worker.settings import Settings
 from workflows import names
 from workflows.messages import Answer, Decide, FailoverRequest
+from workflows.opening import TASK_TIMEOUT
 from workflows.status import RunReport, Status, Wait
 
 ROOT = Path(__file__).parents[2]
