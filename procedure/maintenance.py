@@ -6,7 +6,6 @@ gate that stays open for as long as the work lasts, and the silence of the machi
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Literal
 
 from inventory.models import AlertmanagerMonitoring
@@ -19,8 +18,8 @@ from procedure.plan import ChildRun, Plan, Stage
 from procedure.situation import Situation
 
 STAGES_OF_A_HOST = 3
-EXTENSIONS = 4
-"""In the time that a silence lasts: two that fail leave time for another one, and they are still few in a week."""
+EXTENDED_AFTER = 0.3
+"""Of the time that a silence lasts: two that fail leave time for another one, and they are still few in a week."""
 
 
 def plan(situation: Situation, reference: str, *, both: bool = False) -> Plan:
@@ -90,7 +89,7 @@ def extend_silence(draft: Draft, host: str, *, after: Over, until: Over) -> None
     """As long as the gate is open, which may be weeks."""
     monitoring = draft.inventory.monitoring
     if isinstance(monitoring, AlertmanagerMonitoring):
-        every: timedelta = monitoring.maintenance / EXTENSIONS
+        every = EXTENDED_AFTER * monitoring.maintenance
         draft.keep_up(silence(draft, host), every=every, after=after, until=until)
 
 

@@ -74,7 +74,7 @@ def of_end(report: RunReport) -> News:
     assert report.outcome is not None  # noqa: S101 - asked for once the run has one
     headline = f"{report.direction.capitalize()} ended: {report.outcome.value}"
     details = _joined((report.outcome_reason, _listed("What remains to be done:", report.next_steps)))
-    return News(Event.END, headline, details, f"The report: `python -m starters.report --cluster {report.cluster}`.")
+    return News(Event.END, headline, details, f"The report: `python -m starters.report --cluster {report.address}`.")
 
 
 def _decide(cluster: str) -> str:

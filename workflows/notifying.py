@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from inventory.notifications import Email, Event, Webhook
     from procedure.notices import Notice, cut, one_line
     from procedure.orders import NOTIFY, NotifyOrder
-    from workflows import news
+    from workflows import names, news
     from workflows.news import News
     from workflows.problems import problem_of
     from workflows.so_far import Mark
@@ -55,6 +55,7 @@ class Notifier:
         self._inventory = inventory
         self._wanted = inventory.notifications
         self._direction = direction
+        self._address = names.address(inventory.cluster, maintenance=direction == "maintenance")
         self._waits = waits
         self._told: dict[Mark, None] = {}
         """In order, as a set would not be."""
@@ -88,9 +89,9 @@ class Notifier:
         if not self._wanted.targets:
             return
         for wait in self._waits():
-            self._tell_once((wait.step, wait.since, False), news.of_wait(wait, self._inventory.cluster))
+            self._tell_once((wait.step, wait.since, False), news.of_wait(wait, self._address))
             if wait.overdue:
-                self._tell_once((wait.step, wait.since, True), news.of_overdue(wait, self._inventory.cluster))
+                self._tell_once((wait.step, wait.since, True), news.of_overdue(wait, self._address))
 
     async def finish(self, report: RunReport) -> None:
         """Tell the end, and wait a moment for what is still being told."""
@@ -190,7 +191,7 @@ class Notifier:
                     timeout_summary="Until the next reminder",
                 )
             except TimeoutError:
-                self._tell(news.of_what_waits_still(self._waits(), self._inventory.cluster, workflow.now()))
+                self._tell(news.of_what_waits_still(self._waits(), self._address, workflow.now()))
 
     def _waiting(self) -> frozenset[tuple[str, datetime]]:
         return frozenset((wait.step, wait.since) for wait in self._waits())
