@@ -88,7 +88,6 @@ class Ledger:
             records=tuple(self.records.values()),
             waits=tuple(self.waits.values()),
             decisions=tuple(self.decisions),
-            unrecorded=self.unrecorded,
             closed_gates=self._closed_gates,
             paused=self.paused,
         )
@@ -98,7 +97,6 @@ class Ledger:
         self.records = {record.id: record for record in state.records}
         self.waits = {wait.step: wait for wait in state.waits}
         self.decisions = list(state.decisions)
-        self.unrecorded = state.unrecorded
         self._closed_gates = dict(state.closed_gates)
         self.paused = state.paused
         for step, wait in self.waits.items():

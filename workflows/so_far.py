@@ -20,7 +20,6 @@ class LedgerState(Told):
     waits: tuple[Wait, ...] = ()
     decisions: tuple[DecisionRecord, ...] = ()
     paused: Paused | None = None
-    unrecorded: int = 0
     closed_gates: dict[str, str] = Field(default_factory=dict)
     """By name: who closed it, and how."""
 
