@@ -44,14 +44,14 @@ def plan(situation: Situation, reference: str, *, both: bool = False) -> Plan:
 def stages_of(host: str, first: int) -> tuple[Stage, ...]:
     """What a person reads about one host."""
     return (
-        Stage(number=first, label="section 4", title=f"Failover: {host} is vacated"),
+        Stage(number=first, label="the failover", title=f"Failover: {host} is vacated"),
         Stage(
             number=first + 1,
-            label="between 4 and 5",
+            label="the work between them",
             title=f"Maintenance of {host}",
             note="Its machines are off on purpose, and stay silenced for as long as it takes.",
         ),
-        Stage(number=first + 2, label="section 5", title=f"Failback: {host} returns"),
+        Stage(number=first + 2, label="the failback", title=f"Failback: {host} returns"),
     )
 
 

@@ -11,7 +11,7 @@ from inventory.models import Inventory
 from starters import plan as starter
 from starters.exit_codes import ExitCode
 from tests.procedure.conftest import REFERENCE
-from tests.procedure.update_golden import golden, golden_variant
+from tests.procedure.update_golden import GOLDEN_MAINTENANCE, golden, golden_variant, maintenance_text
 from tests.procedure.variants import moved_by_hand
 
 HOSTS = ("vm-host-1", "vm-host-2")
@@ -29,6 +29,10 @@ def test_the_plan_is_the_reviewed_one(host: str, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_plan_of_another_kind_of_cluster_is_the_reviewed_one(host: str, inventory: Inventory) -> None:
     assert starter.text(moved_by_hand(inventory), host) == golden_variant(host).read_text(encoding="utf-8")
+
+
+def test_the_plan_of_a_whole_maintenance_is_the_reviewed_one(inventory: Inventory) -> None:
+    assert maintenance_text(inventory) == GOLDEN_MAINTENANCE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("host", HOSTS)

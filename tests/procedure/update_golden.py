@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from inventory.loading import load
+from inventory.models import Inventory
+from procedure import maintenance, rendering
+from procedure.situation import Situation
+from starters.plan import REFERENCE as ON_PAPER
 from starters.plan import text
 from tests.procedure.conftest import REFERENCE
 from tests.procedure.variants import moved_by_hand
@@ -22,8 +26,18 @@ def golden_variant(host: str) -> Path:
     return GOLDEN / f"moved-by-hand-vacate-{host}.txt"
 
 
+GOLDEN_MAINTENANCE = GOLDEN / "reference-maintenance-of-both.txt"
+
+
+def maintenance_text(inventory: Inventory) -> str:
+    """The plan of a maintenance of both hosts."""
+    situation = Situation(inventory, inventory.vm_hosts[0].name)
+    return rendering.as_text(maintenance.plan(situation, ON_PAPER, both=True), situation)
+
+
 if __name__ == "__main__":
     reference = load(REFERENCE)
+    GOLDEN_MAINTENANCE.write_text(maintenance_text(reference), encoding="utf-8")
     for vm_host in reference.vm_hosts:
         golden(vm_host.name).write_text(text(reference, vm_host.name), encoding="utf-8")
         golden_variant(vm_host.name).write_text(text(moved_by_hand(reference), vm_host.name), encoding="utf-8")
