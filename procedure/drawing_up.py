@@ -44,6 +44,13 @@ def rounds(situation: Situation, intent: Intent) -> tuple[Step, ...]:
     return one_sided_check.rounds(situation) if intent.direction == "failback" else health_check.rounds(situation)
 
 
+def judge(situation: Situation, intent: Intent, facts: Facts) -> tuple[Verdict, ...]:
+    """What the health check of the run finds."""
+    if intent.direction == "failback":
+        return one_sided_check.judge(situation, facts)
+    return health_check.judge(situation, facts)
+
+
 def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     """Judge the facts and, if they allow a run, make its plan. A maintenance touches nothing itself: its runs look."""
     if intent.direction == "maintenance":
@@ -54,7 +61,7 @@ def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
 
 
 def _failover(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
-    health = health_check.judge(situation, facts)
+    health = judge(situation, intent, facts)
     if not all(verdict.allows for verdict in health):
         return DrawnUp(health=health)
     try:
@@ -65,7 +72,7 @@ def _failover(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
 
 
 def _failback(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
-    health = one_sided_check.judge(situation, facts)
+    health = judge(situation, intent, facts)
     if not all(verdict.allows for verdict in health):
         return DrawnUp(health=health)
     restored = intent.as_found or AsFound.normal(situation.inventory)

@@ -1,6 +1,6 @@
-"""The health check alone: is the cluster in its normal state? It changes nothing.
+"""The health check alone: could a failover begin now, or a failback? It changes nothing.
 
-python -m starters.health --inventory FILE [--vacate HOST] [--json]
+python -m starters.health --inventory FILE [--vacate HOST | --return HOST] [--json]
 """
 
 from __future__ import annotations
@@ -32,15 +32,19 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = options.parser(
         "health",
-        "Look at the whole cluster and judge it as a failover would. Nothing is changed. "
+        "Look at the whole cluster and judge it as a failover, or a failback, would. Nothing is changed. "
         "Exit code 10: something is not as it should be, or can't be told; 11: the check itself came to no end.",
         ExitCode.NO_WORKER,
         ExitCode.FAILED,
         ExitCode.UNFINISHED,
     )
     options.add_inventory(made, required=True)
-    made.add_argument(
-        "--vacate", metavar="HOST", help="judge as if this VM-Host were vacated (default: the active one)"
+    which = made.add_mutually_exclusive_group()
+    which.add_argument(
+        "--vacate", metavar="HOST", help="judge as if this VM-Host were to be vacated (default: the active one)"
+    )
+    which.add_argument(
+        "--return", dest="returning", metavar="HOST", help="judge as if this one, which is vacated, were to come back"
     )
     made.add_argument("--json", action="store_true", help="everything, as JSON")
     made.add_argument("--all", action="store_true", help="also conditions that hold or don't concern this cluster")
@@ -50,12 +54,12 @@ def parser() -> argparse.ArgumentParser:
 async def work(given: argparse.Namespace) -> ExitCode:
     """Check and show."""
     inventory = options.inventory_of(given.inventory)
-    if given.vacate:
-        options.check_host(inventory, given.vacate)
+    for host in filter(None, (given.vacate, given.returning)):
+        options.check_host(inventory, host)
     client = await connected()
     if not await workers(client, inventory.cluster):
         raise Stopped(ExitCode.NO_WORKER, no_worker(inventory.cluster))
-    report = await _checked(client, HealthRequest(inventory=inventory, vacate=given.vacate))
+    report = await _checked(client, HealthRequest(inventory=inventory, vacate=given.vacate, returning=given.returning))
     print(report.model_dump_json(indent=2) if given.json else printable(_text(report, everything=given.all)))
     return ExitCode.OK if report.healthy else ExitCode.FAILED
 
@@ -86,12 +90,16 @@ def _text(report: HealthReport, *, everything: bool) -> str:
     summary = ", ".join(f"{count} {answer}" for answer, count in counts.items())
     return "\n".join(
         [
-            f"Cluster {report.cluster}, as if {report.vacated} were vacated: "
+            f"Cluster {report.cluster}, as if {report.vacated} were to {_become(report)}: "
             + ("healthy" if report.healthy else "NOT healthy"),
             f"  {summary}; looked for {took(report.ended - report.began)}",
             *(line for verdict in shown for line in _lines(verdict)),
         ]
     )
+
+
+def _become(report: HealthReport) -> str:
+    return "come back" if report.direction == "failback" else "be vacated"
 
 
 def _lines(verdict: Verdict) -> list[str]:

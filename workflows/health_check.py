@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from inventory.digest import digest
     from inventory.models import Inventory, Role
-    from procedure import health_check
+    from procedure.drawing_up import Intent, judge, rounds
     from procedure.situation import Situation
     from workflows.executor import Executor
     from workflows.ledger import Ledger
@@ -25,15 +25,17 @@ class HealthCheckRun:
         """Observe and judge. Takes one `HealthRequest`."""
         request = understood(HealthRequest, values)
         began, inventory = workflow.now(), request.inventory
-        vacated = known_host(inventory, request.vacate or _active_host(inventory))
+        intent = Intent(direction="failback" if request.returning else "failover")
+        vacated = known_host(inventory, request.returning or request.vacate or _active_host(inventory))
         situation = Situation(inventory, vacated)
         executor = Executor(situation, Ledger(inventory.approval), digest(inventory), lambda: None)
-        facts = await executor.observe(health_check.rounds(situation))
-        verdicts = health_check.judge(situation, facts)
+        facts = await executor.observe(rounds(situation, intent))
+        verdicts = judge(situation, intent, facts)
         return HealthReport(
             cluster=inventory.cluster,
             began=began,
             ended=workflow.now(),
+            direction=intent.direction,
             vacated=vacated,
             healthy=all(verdict.allows for verdict in verdicts),
             verdicts=verdicts,

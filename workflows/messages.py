@@ -95,7 +95,9 @@ class HealthRequest(Message):
 
     inventory: Inventory
     vacate: str | None = None
-    """Judge as if this VM-Host were to be vacated; None: the one that is not active."""
+    """Judge as if this VM-Host were to be vacated; None: the one that is active."""
+    returning: str | None = None
+    """Judge as if this VM-Host, which was vacated, were to come back, instead."""
 
 
 class Approve(Message):

@@ -245,6 +245,8 @@ class HealthReport(Told):
     """Result of a health check alone."""
 
     cluster: str
+    direction: Direction = "failover"
+    """Of the run that could begin now."""
     began: datetime
     ended: datetime
     vacated: str

@@ -89,3 +89,30 @@ async def test_a_health_check_that_is_cancelled_says_nothing_about_the_cluster(
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
     assert isinstance(failed.value.cause, CancelledError)
+
+
+async def checked(client: Client, world: PaperWorld, **asked: str) -> HealthReport:
+    queue = names.task_queue(world.inventory.cluster)
+    request = HealthRequest(inventory=world.inventory, **asked)
+    report: HealthReport = await client.execute_workflow(
+        names.HEALTH_CHECK, request, id=queue, task_queue=queue, result_type=HealthReport
+    )
+    return report
+
+
+async def test_a_cluster_of_which_one_host_is_vacated_is_healthy_for_its_return_alone(
+    client: Client, world: PaperWorld
+) -> None:
+    async with running(client, world, "vm-host-1") as run:
+        whole = await checked(client, world)
+        too_early = await checked(client, world, returning="vm-host-1")
+        await run.approve_all()
+        await run.result()
+        vacated = await checked(client, world)
+        returning = await checked(client, world, returning="vm-host-1")
+
+    assert (whole.direction, whole.vacated, whole.healthy) == ("failover", "vm-host-1", True)
+    assert not too_early.healthy
+    assert not vacated.healthy
+    assert (returning.direction, returning.vacated) == ("failback", "vm-host-1")
+    assert returning.healthy, [v.text for v in returning.verdicts if not v.allows]
