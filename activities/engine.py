@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from activities.errors import SystemTrouble, Transient, shortened
@@ -86,6 +86,7 @@ class Engine:
         acted_before: an earlier attempt has already sent an instruction, so a wanted state that is found now is
             this step's work (*done*) and not *unchanged*.
         verify_only: never act, only wait for the wanted state.
+        patience: wait for at most so long, then report *not yet*; None: until the command's deadline, then fail.
     """
 
     command: Command
@@ -94,6 +95,7 @@ class Engine:
     progress: Progress = _silent
     acted_before: bool = False
     verify_only: bool = False
+    patience: timedelta | None = None
     _evidence: list[Evidence] = field(default_factory=list)
     _began: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -183,18 +185,26 @@ class Engine:
         """Look until the wanted state is there, can't come any more, or the deadline."""
         poll = self.situation.inventory.timings.poll.total_seconds()
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self.command.deadline(self.situation.inventory).total_seconds()
+        deadline = clock() + self._longest_wait.total_seconds()
         last_known: Verdict | None = None
         refusals = 0
         while not sight.holds and sight.wanted.answer is not Answer.NOT_APPLICABLE:
             last_known = sight.wanted if sight.wanted.answer is Answer.FAIL else last_known
             refusals = refusals + 1 if sight.permanent and sight.wanted.answer is Answer.UNKNOWN else 0
-            if clock() >= deadline or refusals > PATIENT_POLLS or self._in_vain(sight):
+            if refusals > PATIENT_POLLS or self._in_vain(sight):
+                raise self._not_seen(sight, verdicts, last_known)
+            if clock() >= deadline and self.patience is not None:
+                return self._report(Outcome.NOT_YET, sight, (_with_last_known(sight.wanted, last_known),))
+            if clock() >= deadline:
                 raise self._not_seen(sight, verdicts, last_known)
             self._tell(f"waiting: {sight.wanted.reason or sight.wanted.condition}", acted=bool(self._evidence))
             await asyncio.sleep(min(poll, max(deadline - clock(), 0)))
             sight = await self._observe()
         return self._report(self._outcome_of(sight), sight, verdicts)
+
+    @property
+    def _longest_wait(self) -> timedelta:
+        return self.command.deadline(self.situation.inventory) if self.patience is None else self.patience
 
     def _in_vain(self, sight: _Sight) -> bool:
         """It was acted, and what is there now will not change by waiting: a dump that ended short, say."""
@@ -209,10 +219,7 @@ class Engine:
         """It did not come: *failed* if the state was seen and is another, else *unknown*."""
         if sight.wanted.answer is Answer.FAIL:
             return self._stopped("failed", sight, (sight.wanted,), verdicts)
-        wanted = sight.wanted
-        if last_known is not None:
-            reason = f"{wanted.reason or 'nothing'}; last seen: {last_known.reason or last_known.condition}"
-            wanted = wanted.model_copy(update={"reason": reason})
+        wanted = _with_last_known(sight.wanted, last_known)
         rejected = sight.permanent is not None and sight.permanent.trouble == "rejected"
         return self._stopped("rejected" if rejected else "unknown", sight, (wanted,), verdicts)
 
@@ -227,6 +234,7 @@ class Engine:
             seen=shortened(sight.wanted.reason or sight.wanted.text),
             verdicts=verdicts,
             evidence=self._evidence_with(sight),
+            sessions=self.command.sessions_left(self.situation, sight.facts),
             began=self._began,
             ended=datetime.now(UTC),
         )
@@ -260,6 +268,14 @@ class Engine:
             next_step=_steps(against) or _NEXT[kind],
             report=self._report(outcome, sight, verdicts or against),
         )
+
+
+def _with_last_known(wanted: Verdict, last_known: Verdict | None) -> Verdict:
+    """Where nobody can tell how it is now, how it was when it was last seen helps."""
+    if wanted.answer is not Answer.UNKNOWN or last_known is None:
+        return wanted
+    reason = f"{wanted.reason or 'nothing'}; last seen: {last_known.reason or last_known.condition}"
+    return wanted.model_copy(update={"reason": reason})
 
 
 def _answered(verdict: Verdict) -> str:
@@ -301,6 +317,7 @@ async def carry_out(
     progress: Progress = _silent,
     acted_before: bool = False,
     verify_only: bool = False,
+    patience: timedelta | None = None,
 ) -> StepReport:
     """Carry out one command: observe, decide, act, verify, report.
 
@@ -308,5 +325,13 @@ async def carry_out(
         StepInterrupted: the connection was lost or the system was busy; try again.
         StepStopped: refused, rejected, failed or unknown; the operator decides.
     """
-    engine = Engine(command, situation, hands, progress, acted_before=acted_before, verify_only=verify_only)
+    engine = Engine(
+        command,
+        situation,
+        hands,
+        progress,
+        acted_before=acted_before,
+        verify_only=verify_only,
+        patience=patience,
+    )
     return await engine.run()

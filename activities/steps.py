@@ -119,6 +119,7 @@ class StepActivities:
                     progress=heartbeat.tell,
                     acted_before=_acted_before(),
                     verify_only=order.verify_only,
+                    patience=order.patience,
                 )
             log.info("%s: %s. %s", command.title, report.outcome.value, report.seen)
             return report

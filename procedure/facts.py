@@ -219,6 +219,17 @@ class SessionsFact(Value):
     ignored: int = 0
 
 
+class SessionCount(Value):
+    """How many sessions are left of one kind, with one machine."""
+
+    kind: Literal["load balancer", "database"]
+    machine: str
+    """load balancer: the server they are with; database: where they come from. A name, or an address nobody knows."""
+    user: str = ""
+    """database: the account."""
+    count: int
+
+
 class DaemonFact(Value):
     """AcdGroupDistribute on a telephony machine."""
 

@@ -48,6 +48,9 @@ class StepOrder(_Order):
     """Name of the VM-Host that goes down."""
     verify_only: bool = False
     """Only wait for the wanted state and never act, for example after a person confirmed an operator task."""
+    patience: timedelta | None = None
+    """How long to wait for the wanted state before reporting *not yet*; None: until the command's own deadline, which
+    is a failure. Only for commands that are carried out in slices."""
     attempts: int | None = None
     """How often the run tries at most; on the last attempt a lost connection is *unknown*. None: the activity's
     own retry policy says it."""

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal
 
+from procedure.facts import SessionCount
 from procedure.values import Value
 from procedure.verdicts import Verdict
 
@@ -19,6 +20,8 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    NOT_YET = "not yet"
+    """Only of a worker's report about a part of a long wait; no step ends so."""
 
 
 class RunOutcome(StrEnum):
@@ -47,6 +50,8 @@ class StepReport(Value):
     """The wanted state, as it was finally seen."""
     verdicts: tuple[Verdict, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    sessions: tuple[SessionCount, ...] = ()
+    """Those that are left, where the step waits for sessions to end."""
     began: datetime
     ended: datetime
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from starters.screens import decision_line, wait_lines
+from starters.screens import decision_line, progress_lines, wait_lines
 from starters.wording import state_of, took
 from workflows.status import StageView, Status, StepRecord, StepState
 
@@ -38,7 +38,11 @@ def _stage(stage: StageView, at: datetime) -> str:
 
 def _steps(before: Status, now: Status) -> Iterator[str]:
     known = {record.id: (record.state, record.outcome, record.attempts) for record in before.steps}
+    progress = {record.id: record.progress for record in before.steps}
     for record in now.steps:
+        before_it = progress.get(record.id)
+        if record.progress is not None and (before_it is None or before_it.at != record.progress.at):
+            yield from (f"      {line}" for line in progress_lines(record.progress))
         quiet = record.state in (StepState.PENDING, StepState.NOT_STARTED)
         if not quiet and (record.state, record.outcome, record.attempts) != known.get(record.id):
             yield _step(record)

@@ -47,7 +47,7 @@ async def status_of(run: Run) -> Status:
         raise Stopped(ExitCode.NO_WORKER, str(trouble)) from trouble
 
 
-async def say(run: Run, signal: SignalName, **payload: str | bool) -> ExitCode:
+async def say(run: Run, signal: SignalName, **payload: str | bool | int) -> ExitCode:
     """Say it and show the answer.
 
     Raises:

@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from starters.screens import decision_line, headline, pause_lines, running_line, running_steps, stage_line, wait_lines
+from starters.screens import (
+    decision_line,
+    headline,
+    pause_lines,
+    progress_lines,
+    running_line,
+    running_steps,
+    stage_line,
+    wait_lines,
+)
 from starters.wording import printable
 from workflows.status import StageView, Status
 
@@ -38,7 +47,9 @@ def _parts(status: Status, now: datetime) -> list[Text]:
     parts += [_text(line, style="bold yellow") for line in pause_lines(status)]
     parts += [*(_stage(stage, now) for stage in status.stages)]
     running = running_steps(status)
-    parts += [_text(f"  ▶ {running_line(record, now)}", style="cyan") for record in running[:MOST_RUNNING]]
+    for record in running[:MOST_RUNNING]:
+        parts.append(_text(f"  ▶ {running_line(record, now)}", style="cyan"))
+        parts += [_text(f"      {line}", style="cyan") for line in progress_lines(record.progress)]
     if len(running) > MOST_RUNNING:
         parts.append(Text(f"  … and {len(running) - MOST_RUNNING} more", style="cyan"))
     for wait in status.waits:

@@ -9,7 +9,8 @@ from procedure.verdicts import Answer
 from starters.waits import commands
 from starters.wording import clock, moment, took
 from workflows.approvals import standing
-from workflows.status import DecisionRecord, RunView, StageView, Status, StepRecord, StepState, Wait
+from workflows.draining import left
+from workflows.status import DecisionRecord, Progress, RunView, StageView, Status, StepRecord, StepState, Wait
 
 MARKS = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
 """The same signs as in the Web UI."""
@@ -20,7 +21,9 @@ def status_lines(status: Status, now: datetime) -> list[str]:
     lines = [headline(status), *_about(status)]
     lines += ["", "Stages"] + [f"  {stage_line(stage, now)}" for stage in status.stages] if status.stages else []
     running = running_steps(status)
-    lines += ["", "Running"] + [f"  {running_line(record, now)}" for record in running] if running else []
+    lines += ["", "Running"] if running else []
+    for record in running:
+        lines += [f"  {running_line(record, now)}", *(f"    {line}" for line in progress_lines(record.progress))]
     lines += ["", "Runs"] + [f"  {run_line(run)}" for run in status.runs] if status.runs else []
     for wait in status.waits:
         lines += ["", *wait_lines(wait, status.address)]
@@ -84,6 +87,18 @@ def running_line(record: StepRecord, now: datetime) -> str:
     again = f", attempt {record.attempts}" if record.attempts > 1 else ""
     since = f"  ({took(now - record.began)}{again})" if record.began else ""
     return f"{record.title}{since}"
+
+
+def progress_lines(progress: Progress | None) -> list[str]:
+    """Sessions that are left, with whom, and until when they are waited for; nothing for a step that waits for none."""
+    if progress is None:
+        return []
+    pace = f"about {clock(progress.expected_end)}" if progress.expected_end else "nobody can tell when"
+    until = f"; waits until {clock(progress.deadline)}" if progress.deadline else ""
+    return [
+        f"{progress.total} left at {clock(progress.at)} – {left(progress.sessions)}",
+        f"None left, at the observed pace: {pace}{until}",
+    ]
 
 
 def wait_lines(wait: Wait, cluster: str) -> list[str]:

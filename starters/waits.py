@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from starters.exit_codes import ExitCode
 from starters.running import Stopped
 from workflows.messages import SIGNAL_MODELS, Decide
-from workflows.status import Status, Wait
+from workflows.status import Status, StepState, Wait
 
 Kind = Literal["gate", "problem", "operator task"]
-SignalName = Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume"]
+SignalName = Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume", "extend"]
+Payload = dict[str, str | bool | int]
 _WORDS: dict[Kind, str] = {
     "gate": "approve {gate} [COMMENT] | reject {gate} WHY",
     "problem": "retry | skip WHY | abort WHY",
@@ -51,6 +52,24 @@ def _not_one(status: Status, kinds: tuple[Kind, ...], name: str | None, fitting:
     )
 
 
+def extendable(status: Status, name: str | None) -> str:
+    """The step that is meant to wait for longer: the named one, or the only one that waits for sessions to end.
+
+    Raises:
+        Stopped: there is none, or more than one and none was named.
+    """
+    waiting = [wait.step for wait in status.waits if wait.can_extend]
+    running = [record.id for record in status.steps if record.state is StepState.RUNNING and record.progress]
+    fitting = [step for step in (*waiting, *running) if name in (None, step)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        listed = "".join(f"\n  --step {step}" for step in fitting)
+        raise Stopped(ExitCode.REFUSED, f"More than one step waits for sessions to end. Say which one:{listed}")
+    named = f"No step called {name!r} waits" if name else "No step waits"
+    raise Stopped(ExitCode.REFUSED, f"{named} for sessions to end now. The run: {status.phase or 'nothing is known'}.")
+
+
 def option(wait: Wait) -> str:
     """How this very wait is named on the command line."""
     return f"--gate {wait.gate}" if wait.kind == "gate" else f"--step {wait.step}"
@@ -66,12 +85,14 @@ def commands(wait: Wait, cluster: str) -> list[str]:
     if wait.kind == "operator task":
         return [f"python -m starters.confirm {to}", skip, abort]
     force = [f'python -m starters.retry {to} --force --reason "WHY"'] if wait.can_force else []
-    return [f"python -m starters.retry {to}", *force, skip, abort]
+    extend = [f'python -m starters.extend {to} --minutes 30 --reason "WHY"'] if wait.can_extend else []
+    return [f"python -m starters.retry {to}", *extend, *force, skip, abort]
 
 
 def words(wait: Wait) -> str:
     """What can be typed while the run is watched."""
-    return _WORDS[wait.kind].format(gate=wait.gate) + (" | force WHY" if wait.can_force else "")
+    extend = " | extend MINUTES WHY" if wait.can_extend else ""
+    return _WORDS[wait.kind].format(gate=wait.gate) + extend + (" | force WHY" if wait.can_force else "")
 
 
 def wish_of(line: str, wait: Wait, by: str) -> Decide:
@@ -96,22 +117,28 @@ def _allowed(wait: Wait) -> set[str]:
     return {part.split()[0] for part in words(wait).split(" | ")}
 
 
-def _payload(word: str, rest: str, wait: Wait, by: str) -> tuple[SignalName, dict[str, str | bool]]:
-    gate: dict[str, str | bool] = {"gate": wait.gate, "seen": wait.code, "by": by, "comment": rest}
-    step: dict[str, str | bool] = {"step": wait.step, "by": by}
-    meanings: dict[str, tuple[SignalName, dict[str, str | bool]]] = {
+def _payload(word: str, rest: str, wait: Wait, by: str) -> tuple[SignalName, Payload]:
+    gate: Payload = {"gate": wait.gate, "seen": wait.code, "by": by, "comment": rest}
+    step: Payload = {"step": wait.step, "by": by}
+    minutes, _, why = rest.partition(" ")
+    meanings: dict[str, tuple[SignalName, Payload]] = {
         "approve": ("approve", gate),
         "reject": ("reject", gate),
         "retry": ("retry", {**step, "reason": rest}),
         "force": ("retry", {**step, "reason": rest, "force": True}),
         "skip": ("skip", {**step, "reason": rest}),
         "confirm": ("confirm", {**step, "comment": rest}),
+        "extend": ("extend", {**step, "minutes": _number(minutes), "reason": why}),
         "abort": ("abort", {"by": by, "reason": rest}),
     }
     return meanings[word]
 
 
-def wish(signal: SignalName, payload: dict[str, str | bool]) -> Decide:
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
+def wish(signal: SignalName, payload: Payload) -> Decide:
     """A wish that the run will understand.
 
     Raises:

@@ -295,6 +295,13 @@ class ControlledRun:
         """Go on."""
         self._hear("resume", values)
 
+    @workflow.signal(
+        description='Wait longer for sessions to end: {"step": "…", "minutes": 30, "by": "your name", "reason": "why"}'
+    )
+    def extend(self, *values: object) -> None:
+        """Wait longer."""
+        self._hear("extend", values)
+
     @workflow.signal(dynamic=True)
     def unknown_signal(self, name: str, values: Sequence[RawValue]) -> None:
         """A signal with a name nobody knows is recorded and answered, not lost."""

@@ -11,7 +11,8 @@ from datetime import timedelta
 from procedure.reports import RunOutcome
 from procedure.verdicts import Answer
 from workflows.approvals import standing
-from workflows.status import Hint, RunReport, RunView, StageView, Status, StepState, Wait
+from workflows.draining import left
+from workflows.status import Hint, Progress, RunReport, RunView, StageView, Status, StepState, Wait
 
 LIMIT = 3700
 """Bytes; a little below the 4 kB that a proxy in front of the Web UI may refuse."""
@@ -234,10 +235,19 @@ def _running(status: Status) -> str:
     running = [record for record in status.steps if record.state is StepState.RUNNING]
     if not running:
         return ""
-    lines = [f"- {record.title}" for record in running[:8]]
+    lines = [line for record in running[:8] for line in (f"- {record.title}", *_sessions(record.progress))]
     if len(running) > 8:
         lines.append(f"- … and {len(running) - 8} more")
     return "#### Running\n\n" + "\n".join(lines)
+
+
+def _sessions(progress: Progress | None) -> list[str]:
+    if progress is None:
+        return []
+    lines = [f"  - {progress.total} left at {progress.at:%H:%M:%S} UTC – {_line(left(progress.sessions), 300)}"]
+    pace = f"about {progress.expected_end:%H:%M} UTC" if progress.expected_end else "nobody can tell when"
+    until = f"; waits until {progress.deadline:%H:%M} UTC" if progress.deadline else ""
+    return [*lines, f"  - None left, at the observed pace: {pace}{until}"]
 
 
 def _stages(status: Status) -> str:

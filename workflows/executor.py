@@ -7,48 +7,30 @@ the operator: retry, skip, abort.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar, cast
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from procedure.commands import AnyCommand
     from procedure.commands.base import Command
     from procedure.drawing_up import DrawnUp, Intent
     from procedure.facts import Facts, Observation
-    from procedure.orders import (
-        DRAW_UP,
-        OBSERVE,
-        DrawUpOrder,
-        Observed,
-        ObserveOrder,
-        StepOrder,
-    )
     from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
-    from procedure.subjects import Subject
+    from workflows.draining import overdue
     from workflows.gates import GateKeeper
     from workflows.ledger import Ledger, Resolution
-    from workflows.messages import Confirm, Retry, Skip
+    from workflows.messages import Confirm, Extend, Retry, Skip
     from workflows.outage_watch import OutageWatch
-    from workflows.problems import doubtful, not_looked_at, problem_of
-    from workflows.retrying import FIRST_RETRY, HEARTBEAT, LONGEST_RETRY
+    from workflows.retrying import FIRST_RETRY, LONGEST_RETRY
     from workflows.status import StepState
+    from workflows.workers import Workers
 
-T = TypeVar("T")
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
-
-MARGIN = timedelta(minutes=2)
-"""Added to a command's own deadline: time to observe, act and report around the wait."""
-DRAWING_UP = timedelta(seconds=30)
-"""Pure code that takes a fraction of a second; so long only where a worker died of it, or is overloaded."""
-ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
 
 
 @dataclass
@@ -63,16 +45,23 @@ class Executor:
     notes: list[str] = field(default_factory=list)
     begin_run: BeginRun | None = None
     """Begins a run of its own and waits for it; None: the plan has none."""
-    _interruptible: dict[workflow.ActivityHandle[Any], None] = field(default_factory=dict)
-    """What only looks or waits. In the order it was begun, so that a replay interrupts in the same order."""
+    _handed: Counter[str] = field(default_factory=Counter)
+    """Activities of each step so far."""
     _held: list[str] = field(default_factory=list)
     """Steps that don't begin yet, since an upkeep that they end is at work."""
     _steps_are_over: bool = False
     _cleaning_up: bool = False
+    _workers: Workers = field(init=False)
     _watch: OutageWatch = field(init=False)
     _gates: GateKeeper = field(init=False)
 
     def __post_init__(self) -> None:
+        self._workers = Workers(
+            self.situation,
+            self.inventory_digest,
+            aborted=lambda: self._aborted,
+            gives_up=lambda: self._gives_up,
+        )
         self._watch = OutageWatch(self.situation.inventory, self.inventory_digest, self.notes)
         self._gates = GateKeeper(self.ledger, self.changed)
 
@@ -97,13 +86,13 @@ class Executor:
         action = step.action
         assert isinstance(action, Observe)  # noqa: S101 - narrows the type; rounds hold nothing else
         seen: tuple[Observation, ...] = ()
-        for attempt in range(self._attempts):
+        for attempt in range(self._workers.attempts):
             await self._resumed()
             self.ledger.begin(step.id, workflow.now())
             self.changed()
-            seen = await self._observe(step.id, step.title, action.subjects, attempt)
+            seen = await self._workers.observe(step.id, step.title, action.subjects, attempt)
             lost = any(observation.trouble == "transient" for observation in seen)
-            if not lost or self._aborted or attempt + 1 == self._attempts:
+            if not lost or self._aborted or attempt + 1 == self._workers.attempts:
                 break
             await workflow.sleep(min(FIRST_RETRY * 2**attempt, LONGEST_RETRY))
         known = all(observation.fact is not None for observation in seen) and len(seen) == len(action.subjects)
@@ -111,66 +100,11 @@ class Executor:
         self.changed()
         return seen
 
-    async def _observe(
-        self, step_id: str, title: str, subjects: tuple[Subject, ...], attempt: int
-    ) -> tuple[Observation, ...]:
-        if self._aborted:
-            return ()
-        timings = self.situation.inventory.timings
-        order = ObserveOrder(
-            step_id=step_id,
-            subjects=subjects,
-            inventory_digest=self.inventory_digest,
-            cluster=self.situation.inventory.cluster,
-        )
-        handle: workflow.ActivityHandle[Observed] = workflow.start_activity(
-            OBSERVE,
-            order,
-            result_type=Observed,
-            activity_id=f"{step_id}.{attempt + 1}" if attempt else step_id,
-            summary=title,
-            start_to_close_timeout=4 * timings.command + 2 * timings.connect,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=self._retry_policy,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        )
-        try:
-            return (await self._interruptibly(handle)).observations
-        except ActivityError as error:
-            if is_cancelled_exception(error) and not self._aborted:
-                raise  # The workflow itself was cancelled: that says nothing about the cluster.
-            problem = problem_of(error, step_id, "an observation")
-            return tuple(
-                Observation(
-                    subject=subject, at=workflow.now(), source=step_id, problem=problem.text, trouble="not understood"
-                )
-                for subject in subjects
-            )
-
     # The plan
 
     async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
-        """Have the facts judged and the plan made; what a worker answers stays in the history of the run."""
-        order = DrawUpOrder(
-            inventory_digest=self.inventory_digest,
-            cluster=self.situation.inventory.cluster,
-            vacated=self.situation.vacated,
-            intent=intent,
-            facts=facts,
-        )
-        handle: workflow.ActivityHandle[DrawnUp] = workflow.start_activity(
-            DRAW_UP,
-            order,
-            result_type=DrawnUp,
-            activity_id=f"draw-up-the-{intent.direction}",
-            summary=f"Judge the health check and draw up the {intent.direction}",
-            start_to_close_timeout=DRAWING_UP,
-            retry_policy=self._retry_policy,
-        )
-        try:
-            return await handle
-        except ActivityError as error:
-            return problem_of(error, intent.reference, "a plan")
+        """Have the facts judged and the plan made."""
+        return await self._workers.draw_up(intent, facts)
 
     async def run(self, plan: Plan) -> None:
         """Run a plan to its end, or to the end of an abort."""
@@ -234,70 +168,63 @@ class Executor:
     # Commands
 
     async def _carry_out(self, step: Step, wanted: Command) -> None:
-        command = wanted
+        usual = wanted.deadline(self.situation.inventory)
+        command, longest = wanted, usual
         while True:
-            record = self.ledger.begin(step.id, workflow.now())
+            self.ledger.begin(step.id, workflow.now())
             self.changed()
-            name = step.id if record.attempts == 1 else f"{step.id}.{record.attempts}"
-            result = await self._order(command, step, name)
+            result = await (
+                self._wait_in_slices(command, step, longest)
+                if command.in_slices
+                else self._workers.order(command, step, self._next_id(step))
+            )
             if isinstance(result, StepReport):
                 self.ledger.end(step.id, result.outcome, workflow.now(), result)
                 return
-            answer = await self._ask_about(step, result, can_force=wanted.forced() is not None)
+            can_force, can_extend = wanted.forced() is not None, wanted.in_slices
+            answer = await self._ask_about(step, result, can_force=can_force, can_extend=can_extend)
             if answer is None or isinstance(answer, Skip):
                 return
             # By force only as often as the operator says so.
-            command = wanted.forced() or wanted if answer.force else wanted
+            command = wanted.forced() or wanted if isinstance(answer, Retry) and answer.force else wanted
+            longest = timedelta(minutes=answer.minutes) if isinstance(answer, Extend) else usual
 
-    async def _order(
-        self, command: Command, step: Step, name: str, *, verify_only: bool = False
-    ) -> StepReport | StepProblem:
-        """Hand a command to a worker, and believe its report."""
-        looks_only = verify_only or not command.mutates
-        if looks_only and self._gives_up:
-            return not_looked_at(command.target, command.title)
-        handle: workflow.ActivityHandle[StepReport] = workflow.start_activity(
-            command.kind,
-            self._step_order(command, step, verify_only=verify_only),
-            result_type=StepReport,
-            activity_id=name,
-            summary=command.title,
-            start_to_close_timeout=command.at_most(self.situation.inventory) + MARGIN,
-            heartbeat_timeout=HEARTBEAT,
-            retry_policy=self._retry_policy,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        )
-        try:
-            report = await (self._interruptibly(handle) if looks_only else handle)
-        except ActivityError as error:
-            return problem_of(error, command.target, command.title)
-        return report if report.outcome in ENDED_WELL else doubtful(report, command.target, command.title)
+    async def _wait_in_slices(self, command: Command, step: Step, longest: timedelta) -> StepReport | StepProblem:
+        """Have a state waited for, a little at a time, until it is there or the deadline passes.
 
-    async def _interruptibly(self, handle: workflow.ActivityHandle[T]) -> T:
-        self._interruptible[handle] = None
+        A history recorded before there were slices needs no patch: the first activity is the same, and another one
+        follows only a report that says *not yet*, which no worker gave then.
+        """
+        drain = self.ledger.begin_to_wait(step.id, longest, workflow.now())
         try:
-            return await handle
+            while True:
+                patience = drain.next_slice(workflow.now())
+                result = await self._workers.order(command, step, self._next_id(step), patience=patience)
+                if not isinstance(result, StepReport) or result.outcome is not Outcome.NOT_YET:
+                    return result
+                drain.take(result)
+                self.ledger.tell_progress(step.id)
+                self.changed()
+                await self._resumed()
+                if drain.is_late(workflow.now()):
+                    return overdue(result, command)
         finally:
-            del self._interruptible[handle]
+            self.ledger.stop_waiting(step.id)
 
-    def _step_order(self, command: Command, step: Step, *, verify_only: bool) -> StepOrder:
-        return StepOrder(
-            step_id=step.id,
-            stage=step.stage,
-            command=cast(AnyCommand, command),
-            vacated=self.situation.vacated,
-            inventory_digest=self.inventory_digest,
-            cluster=self.situation.inventory.cluster,
-            attempts=self._attempts,
-            verify_only=verify_only,
-        )
+    def _next_id(self, step: Step) -> str:
+        """For the next activity of a step: its own id, then numbered."""
+        self._handed[step.id] += 1
+        count = self._handed[step.id]
+        return step.id if count == 1 else f"{step.id}.{count}"
 
-    async def _ask_about(self, step: Step, problem: StepProblem, *, can_force: bool) -> Retry | Skip | None:
+    async def _ask_about(
+        self, step: Step, problem: StepProblem, *, can_force: bool = False, can_extend: bool = False
+    ) -> Retry | Skip | Extend | None:
         """Wait for the operator's word about a problem; None: the run is aborted, nobody is asked."""
         if self._gives_up:
             self.ledger.leave(step.id, workflow.now(), problem)
             return None
-        self.ledger.wait_with_problem(step, problem, can_force, workflow.now())
+        self.ledger.wait_with_problem(step, problem, can_force, workflow.now(), can_extend=can_extend)
         answer = await self._word_about(step)
         if isinstance(answer, Skip):
             self._skip(step, answer)
@@ -305,7 +232,7 @@ class Executor:
         if answer is None or self._gives_up:  # A retry that came just before the abort is not begun any more.
             self.ledger.leave(step.id, workflow.now())
             return None
-        assert isinstance(answer, Retry)  # noqa: S101 - the ledger accepts nothing else for a problem
+        assert isinstance(answer, Retry | Extend)  # noqa: S101 - the ledger accepts nothing else for a problem
         self.ledger.records[step.id].decided_by = answer.by
         return answer
 
@@ -327,7 +254,7 @@ class Executor:
     async def _see_through(self, step: Step, child: ChildRun) -> None:
         """A run that does not end well is a problem of its step, like a command that does not."""
         assert self.begin_run is not None  # noqa: S101 - who draws up such a plan can begin its runs
-        answer: Retry | Skip | None = None
+        answer: Retry | Skip | Extend | None = None
         while answer is None or isinstance(answer, Retry):
             self.ledger.begin(step.id, workflow.now())
             self.changed()
@@ -360,9 +287,9 @@ class Executor:
         record.reason, record.decided_by = answer.comment or "confirmed", answer.by
         self.changed()
         name = f"{step.id}.check" if record.attempts == 1 else f"{step.id}.check.{record.attempts}"
-        seen = await self._order(task.check, step, name, verify_only=True) if task.check else None
+        seen = await self._workers.order(task.check, step, name, verify_only=True) if task.check else None
         if isinstance(seen, StepProblem):
-            decision = await self._ask_about(step, seen, can_force=False)
+            decision = await self._ask_about(step, seen)
             return not isinstance(decision, Retry)
         self.ledger.end(step.id, Outcome.DONE, workflow.now(), seen)
         return True
@@ -370,13 +297,9 @@ class Executor:
     # In the background
 
     async def _interrupt_when_aborted(self) -> None:
-        """Waiting and checking changes nothing, so it ends at once; what changes something ends by itself."""
         await workflow.wait_condition(lambda: self._aborted)
         self.changed()
-        # What was handed out in this very moment must have begun: else it ends without a word, and the run with it.
-        await asyncio.sleep(0)
-        for handle in tuple(self._interruptible):
-            handle.cancel()
+        await self._workers.interrupt()
 
     async def _keep_up(self, upkeep: Upkeep) -> None:
         over = self.ledger.is_over
@@ -405,7 +328,7 @@ class Executor:
         step = Step(id=f"upkeep-{upkeep.command.kind}".replace("_", "-"), stage=0, title="", action=upkeep.command)
         self._held += upkeep.until
         try:
-            result = await self._order(upkeep.command, step, f"{step.id}.{workflow.uuid4().hex[:4]}")
+            result = await self._workers.order(upkeep.command, step, f"{step.id}.{workflow.uuid4().hex[:4]}")
         finally:
             for held in upkeep.until:
                 self._held.remove(held)
@@ -441,16 +364,3 @@ class Executor:
     def _gives_up(self) -> bool:
         """Whether nobody is asked any more. What an aborted run still owes is asked about, though."""
         return self._aborted and not self._cleaning_up
-
-    @property
-    def _attempts(self) -> int:
-        return self.situation.inventory.timings.attempts
-
-    @property
-    def _retry_policy(self) -> RetryPolicy:
-        return RetryPolicy(
-            initial_interval=FIRST_RETRY,
-            maximum_interval=LONGEST_RETRY,
-            maximum_attempts=self._attempts,
-            non_retryable_error_types=["refused", "rejected", "failed", "unknown"],
-        )

@@ -7,24 +7,22 @@ Nothing said here can break a run or open a gate that is not named with its code
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
-
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from inventory.approval import Approval
 from inventory.values import show_duration
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem, StepReport
-from workflows import approvals
+from workflows import approvals, hints
 from workflows.approvals import rules_at
+from workflows.draining import Drain
 from workflows.messages import (
-    SIGNAL_MODELS,
     Abort,
     Answer,
     Approve,
     Confirm,
+    Extend,
     Message,
     Pause,
     Reject,
@@ -34,14 +32,15 @@ from workflows.messages import (
 )
 from workflows.pausing import resumed, shown
 from workflows.so_far import LedgerState
-from workflows.status import DecisionRecord, Given, Hint, Paused, StepRecord, StepState, Wait
+from workflows.status import DecisionRecord, Given, Paused, StepRecord, StepState, Wait
+from workflows.understanding import no, understand, yes
 
 MAX_DECISIONS = 200
 """Wishes kept word by word: far more than a run needs, few enough that a flood of signals can't fill its history."""
 MAX_SAID = 300
 """Characters kept of a wish that was not understood."""
 
-Resolution = Approve | Reject | Retry | Skip | Confirm
+Resolution = Approve | Reject | Retry | Skip | Confirm | Extend
 """What a person decided about a step that waited."""
 
 
@@ -69,6 +68,8 @@ class Ledger:
         self.paused: Paused | None = None
         self.resumed: Resume | None = None
         """By whom, the last time."""
+        self.drains: dict[str, Drain] = {}
+        """By step id, those that are under way."""
         self._resolutions: dict[str, Resolution] = {}
         self._closed_gates: dict[str, str] = {}
 
@@ -125,12 +126,31 @@ class Ledger:
         record = self.records[step]
         record.state, record.outcome, record.ended = StepState.ENDED, outcome, now
         record.began = record.began or now
+        record.progress = None
         if report is not None:
             record.report, record.problem = report, None
 
     def is_over(self, step: str) -> bool:
         """Whether those that follow a step may start."""
         return self.records[step].is_over
+
+    def begin_to_wait(self, step: str, longest: timedelta, now: datetime) -> Drain:
+        """A step waits in slices, until a deadline that people may move."""
+        self.drains[step] = Drain(since=now, deadline=now + longest)
+        return self.drains[step]
+
+    def tell_progress(self, step: str) -> None:
+        """Show how far a step is that waits in slices, and until when it does."""
+        drain = self.drains.get(step)
+        if drain is not None:
+            self.records[step].progress = drain.progress(paused=self.paused is not None)
+
+    def stop_waiting(self, step: str) -> None:
+        """It waits no longer by itself; what it has seen last stays to be seen."""
+        self.drains.pop(step, None)
+        record = self.records[step]
+        if record.progress is not None:
+            record.progress = record.progress.model_copy(update={"deadline": None, "expected_end": None})
 
     def give_up(self, abort: Abort, now: datetime) -> None:
         """The run is aborted: what waits for a person is left as it is, so nobody is asked about it any more."""
@@ -174,7 +194,7 @@ class Ledger:
                 rules=rules_at(self._approval, gate.name, self._requester),
                 since=now,
                 deadline=now + gate.deadline,
-                hints=_gate_hints(gate.name, code),
+                hints=hints.at_gate(gate.name, code),
             ),
         )
 
@@ -183,21 +203,19 @@ class Ledger:
         for step, wait in self.waits.items():
             if wait.kind == "gate":
                 code = new_code()
-                renewed = {"code": code, "hints": _gate_hints(wait.gate, code), "approvals": ()}
+                renewed = {"code": code, "hints": hints.at_gate(wait.gate, code), "approvals": ()}
                 self.waits[step] = wait.model_copy(update=renewed)
                 self._resolutions.pop(step, None)
                 self._closed_gates.pop(wait.gate, None)
 
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
-        hints = (
-            Hint(signal="confirm", payload={"step": step.id, "by": "YOUR NAME"}, meaning="it was done"),
-            *self._skip_and_abort(step.id),
-        )
-        text = task.instructions
-        self._wait(step, Wait(kind="operator task", step=step.id, title=step.title, text=text, since=now, hints=hints))
+        told, text = hints.at_task(step.id, aborted=self.abort is not None), task.instructions
+        self._wait(step, Wait(kind="operator task", step=step.id, title=step.title, text=text, since=now, hints=told))
 
-    def wait_with_problem(self, step: Step, problem: StepProblem, can_force: bool, now: datetime) -> None:
+    def wait_with_problem(
+        self, step: Step, problem: StepProblem, can_force: bool, now: datetime, *, can_extend: bool = False
+    ) -> None:
         """A step did not end well."""
         self.records[step.id].problem = problem
         self.records[step.id].report = problem.report
@@ -208,16 +226,10 @@ class Ledger:
             text=problem.text,
             since=now,
             can_force=can_force,
-            hints=(*_retry_hints(step.id, can_force), *self._skip_and_abort(step.id)),
+            can_extend=can_extend,
+            hints=hints.at_problem(step.id, can_force=can_force, can_extend=can_extend, aborted=self.abort is not None),
         )
         self._wait(step, wait)
-
-    def _skip_and_abort(self, step: str) -> tuple[Hint, ...]:
-        why: dict[str, str | bool] = {"by": "YOUR NAME", "reason": "WHY"}
-        skip = Hint(signal="skip", payload={"step": step, **why}, meaning="go on without it")
-        if self.abort is not None:
-            return (skip,)
-        return (skip, Hint(signal="abort", payload=why, meaning="end the run where it stands"))
 
     def _wait(self, step: Step, wait: Wait) -> None:
         self.records[step.id].state = StepState.WAITING
@@ -269,43 +281,34 @@ class Ledger:
     def hear(self, signal: str, said: object, now: datetime) -> Answer:
         """Understand, check, apply and record one wish."""
         self.expire(now)
-        model = SIGNAL_MODELS.get(signal)
-        if model is None:
-            answer = _no(f"unknown signal {signal[:60]!r}; understood are: {', '.join(SIGNAL_MODELS)}")
-            return self._record(signal[:60], said, None, answer, now)
-        try:
-            wish = model.model_validate(said)
-        except ValidationError as error:
-            return self._record(signal, said, None, _no(_not_understood(signal, error)), now)
-        answer = self._apply(wish, now)
-        return self._record(signal, said, wish, answer, now)
+        wish = understand(signal, said)
+        if isinstance(wish, Answer):
+            return self._record(signal[:60], said, None, wish, now)
+        return self._record(signal, said, wish, self._objection(wish) or self._apply(wish, now), now)
 
     def judge(self, signal: str, said: object) -> Answer:
         """What `hear` would answer, without doing it."""
-        model = SIGNAL_MODELS.get(signal)
-        if model is None:
-            return _no(f"unknown signal {signal[:60]!r}; understood are: {', '.join(SIGNAL_MODELS)}")
-        try:
-            wish = model.model_validate(said)
-        except ValidationError as error:
-            return _no(_not_understood(signal, error))
-        return self._objection(wish) or Answer(accepted=True, text="")
+        wish = understand(signal, said)
+        return wish if isinstance(wish, Answer) else self._objection(wish) or yes("")
 
     def _apply(self, wish: Message, now: datetime) -> Answer:
-        objection = self._objection(wish)
-        if objection is not None:
-            return objection
         if isinstance(wish, Abort):
             self.give_up(wish, now)
-            return _yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
+            return yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
         if isinstance(wish, Pause):
             self.paused = Paused(by=wish.by, reason=wish.reason, since=now)
-            return _yes("paused: steps that run end, none begins until the run is resumed; deadlines wait")
+            self._tell_all_progress()
+            return yes("paused: steps that run end, none begins until the run is resumed; deadlines wait")
         if isinstance(wish, Resume):
             self._resume(now)
             self.resumed = wish
-            return _yes("the run goes on")
-        assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm)  # noqa: S101 - narrows the type, all are handled
+            return yes("the run goes on")
+        assert isinstance(wish, Approve | Reject | Retry | Skip | Confirm | Extend)  # noqa: S101 - narrows the type, all are handled
+        return self._decide(wish, now)
+
+    def _decide(self, wish: Resolution, now: datetime) -> Answer:
+        if isinstance(wish, Extend) and wish.step in self.drains:
+            return self._extend(wish)
         step = self._step_of(wish)
         if isinstance(wish, Approve):
             return self._approve(step, wish, now)
@@ -314,22 +317,36 @@ class Ledger:
             self._closed_gates[wish.gate] = f"rejected by {wish.by}"
         later = self.paused is not None and not isinstance(wish, Reject)
         held = "; takes effect when the run is resumed" if later else ""
-        return _yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}{held}")
+        return yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}{held}")
 
     def _approve(self, step: str, wish: Approve, now: datetime) -> Answer:
         wait = self.waits[step] = approvals.approved(self.waits[step], wish, now)
         if not approvals.is_enough(wait):
-            return _yes(f"{approvals.standing(wait)}: {wait.title}")
+            return yes(f"{approvals.standing(wait)}: {wait.title}")
         self._resolutions[step] = wish
         self._closed_gates[wish.gate] = f"approved by {approvals.names_of(wait)}"
-        return _yes(
+        return yes(
             f"approved: {wait.title}" if wait.rules.needed == 1 else f"{self._closed_gates[wish.gate]}: {wait.title}"
         )
 
     def _resume(self, now: datetime) -> None:
         assert self.paused is not None  # noqa: S101 - no other wish to resume is accepted
         self.waits = {step: resumed(wait, self.paused, now) for step, wait in self.waits.items()}
+        for drain in self.drains.values():
+            drain.resumed(self.paused, now)
         self.paused = None
+        self._tell_all_progress()
+
+    def _tell_all_progress(self) -> None:
+        for step in self.drains:
+            self.tell_progress(step)
+
+    def _extend(self, wish: Extend) -> Answer:
+        drain = self.drains[wish.step]
+        drain.extend(timedelta(minutes=wish.minutes))
+        self.tell_progress(wish.step)
+        until = "" if self.paused else f" It waits until {drain.deadline:%H:%M:%S} UTC."
+        return yes(f"{wish.minutes} minutes more for: {self.records[wish.step].title}.{until}")
 
     def _objection(self, wish: Message) -> Answer | None:
         by = getattr(wish, "by", "")
@@ -337,15 +354,16 @@ class Ledger:
         if isinstance(wish, Approve | Reject):
             allowed = self._approval.approvers_at(wish.gate)
         if allowed and by not in allowed:
-            return _no(f"{by!r} may not decide here; allowed are: {', '.join(allowed)}")
+            return no(f"{by!r} may not decide here; allowed are: {', '.join(allowed)}")
         if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm):
-            return _no(f"the run is already being aborted, by {self.abort.by}")
+            return no(f"the run is already being aborted, by {self.abort.by}")
         checks: dict[type[Message], Callable[[Any], Answer | None]] = {
             Approve: self._about_gate,
             Reject: self._about_gate,
             Retry: self._about_retry,
             Skip: self._about_skip,
             Confirm: self._about_confirm,
+            Extend: self._about_extend,
             Pause: self._about_pause,
             Resume: self._about_resume,
         }
@@ -357,24 +375,24 @@ class Ledger:
         if wait is None:
             done = self._closed_gates.get(wish.gate)
             if done:
-                return _no(f"gate {wish.gate} was already {done}")
+                return no(f"gate {wish.gate} was already {done}")
             open_now = ", ".join(w.gate for w in self.waits.values() if w.gate) or "none"
-            return _no(f"gate {wish.gate[:60]!r} is not open; open now: {open_now}")
+            return no(f"gate {wish.gate[:60]!r} is not open; open now: {open_now}")
         if self.resolved(wait.step):
-            return _no(f"gate {wish.gate} was already {self._closed_gates[wish.gate]}")
+            return no(f"gate {wish.gate} was already {self._closed_gates[wish.gate]}")
         if wish.seen != wait.code:
-            return _no(f"gate {wish.gate} shows another code than {wish.seen[:20]!r}: read the gate, then use its code")
+            return no(f"gate {wish.gate} shows another code than {wish.seen[:20]!r}: read the gate, then use its code")
         against = approvals.objection(wait, wish) if isinstance(wish, Approve) else ""
-        return _no(against) if against else None
+        return no(against) if against else None
 
     def _about_retry(self, wish: Retry) -> Answer | None:
         wait = self.waits.get(wish.step)
         if wait is None or wait.kind != "problem":
             return self._not_waiting(wish.step, "retry", "problem")
         if wish.force and not wait.can_force:
-            return _no(f"{wish.step} has no way by force; send it without force")
+            return no(f"{wish.step} has no way by force; send it without force")
         if wish.force and not wish.reason:
-            return _no("force needs a reason")
+            return no("force needs a reason")
         return self._already(wish.step)
 
     def _about_skip(self, wish: Skip) -> Answer | None:
@@ -389,23 +407,35 @@ class Ledger:
             return self._not_waiting(wish.step, "confirm", "operator task")
         return self._already(wish.step)
 
+    def _about_extend(self, wish: Extend) -> Answer | None:
+        if wish.step in self.drains:
+            return None
+        wait = self.waits.get(wish.step)
+        if wait is not None and wait.can_extend:
+            return self._already(wish.step)
+        able = [*self.drains, *(w.step for w in self.waits.values() if w.can_extend)]
+        named = ", ".join(able) or "none"
+        return no(
+            f"{wish.step[:80]!r} does not wait for sessions to end; steps that could be told to extend now: {named}"
+        )
+
     def _about_pause(self, _: Pause) -> Answer | None:
         if self.paused is None:
             return None
-        return _no(f"the run is already paused, by {self.paused.by} since {self.paused.since:%H:%M:%S} UTC")
+        return no(f"the run is already paused, by {self.paused.by} since {self.paused.since:%H:%M:%S} UTC")
 
     def _about_resume(self, _: Resume) -> Answer | None:
-        return None if self.paused else _no("the run is not paused")
+        return None if self.paused else no("the run is not paused")
 
     def _already(self, step: str) -> Answer | None:
-        return _no(f"{step} was already decided upon") if self.resolved(step) else None
+        return no(f"{step} was already decided upon") if self.resolved(step) else None
 
     def _not_waiting(self, step: str, signal: str, *kinds: str) -> Answer:
         waiting = ", ".join(w.step for w in self.waits.values() if w.kind in kinds) or "none"
         record = self.records.get(step)
         if record is None:
-            return _no(f"there is no step {step[:80]!r}; steps that could be told to {signal} now: {waiting}")
-        return _no(f"{step} is {record.state.value} and can't be told to {signal}; steps that can now: {waiting}")
+            return no(f"there is no step {step[:80]!r}; steps that could be told to {signal} now: {waiting}")
+        return no(f"{step} is {record.state.value} and can't be told to {signal}; steps that can now: {waiting}")
 
     def _gate(self, name: str) -> Wait | None:
         return next((wait for wait in self.waits.values() if wait.kind == "gate" and wait.gate == name), None)
@@ -443,39 +473,5 @@ _EFFECT: dict[type[Message], str] = {
     Retry: "will be tried again",
     Skip: "skipped",
     Confirm: "confirmed",
+    Extend: "will be waited for again",
 }
-
-
-def _yes(text: str) -> Answer:
-    return Answer(accepted=True, text=text)
-
-
-def _no(text: str) -> Answer:
-    return Answer(accepted=False, text=text)
-
-
-def _not_understood(signal: str, error: ValidationError) -> str:
-    wrong = "; ".join(_wrong(e) for e in error.errors()[:5])
-    fields = ", ".join(SIGNAL_MODELS[signal].model_fields)
-    return f"{signal} not understood ({wrong}); it takes one JSON object with the fields {fields}"
-
-
-def _wrong(error: ErrorDetails) -> str:
-    where = ".".join(map(str, error["loc"]))
-    return f"{where}: {error['msg']}" if where else "what was sent is no JSON object"
-
-
-def _gate_hints(gate: str, code: str) -> tuple[Hint, ...]:
-    seen: dict[str, str | bool] = {"gate": gate, "seen": code, "by": "YOUR NAME"}
-    return (
-        Hint(signal="approve", payload=seen, meaning="go on"),
-        Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning="end the run here"),
-    )
-
-
-def _retry_hints(step: str, can_force: bool) -> tuple[Hint, ...]:
-    retry = Hint(signal="retry", payload={"step": step, "by": "YOUR NAME"}, meaning="try again")
-    if not can_force:
-        return (retry,)
-    by_force: dict[str, str | bool] = {"step": step, "by": "YOUR NAME", "force": True, "reason": "WHY"}
-    return (retry, Hint(signal="retry", payload=by_force, meaning="by force"))

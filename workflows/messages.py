@@ -15,6 +15,9 @@ By = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_l
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
+LONGEST_EXTENSION = 480
+"""Minutes. Whoever waits for a whole shift should decide again."""
+
 
 class Message(BaseModel):
     """Base of all messages: unknown fields are refused, so that a typing error does not pass as a wish."""
@@ -171,6 +174,15 @@ class Resume(Message):
     comment: Text = ""
 
 
+class Extend(Message):
+    """Wait longer for sessions to end: from now on where the step has stopped to wait, else beyond its deadline."""
+
+    step: str
+    by: By
+    minutes: Annotated[int, Field(strict=True, ge=1, le=LONGEST_EXTENSION)]
+    reason: Reason
+
+
 SIGNAL_MODELS: dict[str, type[Message]] = {
     "approve": Approve,
     "reject": Reject,
@@ -180,14 +192,15 @@ SIGNAL_MODELS: dict[str, type[Message]] = {
     "confirm": Confirm,
     "pause": Pause,
     "resume": Resume,
+    "extend": Extend,
 }
 
 
 class Decide(Message):
     """What the command line sends: the same wishes as an update, validated and answered at once."""
 
-    signal: Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume"]
-    payload: dict[str, str | bool] = Field(default_factory=dict)
+    signal: Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume", "extend"]
+    payload: dict[str, str | bool | int] = Field(default_factory=dict)
 
 
 class Answer(BaseModel):

@@ -17,7 +17,7 @@ FAILBACK = "ControlledFailback"
 MAINTENANCE = "Maintenance"
 HEALTH_CHECK = "HealthCheck"
 
-SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume")
+SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume", "extend")
 STATUS_QUERY = "status"
 PLAN_QUERY = "plan"
 REPORT_QUERY = "report"

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from procedure.as_found import AsFound
+from procedure.facts import SessionCount
 from procedure.plan import Direction
 from procedure.reports import Outage, Outcome, RunOutcome, StepProblem, StepReport
 from procedure.verdicts import Verdict
@@ -32,6 +33,23 @@ class StepState(StrEnum):
     """The run ended before."""
 
 
+class Progress(Told):
+    """How far a step is that waits for sessions to end."""
+
+    sessions: tuple[SessionCount, ...] = ()
+    """Those that were left when they were last looked at."""
+    at: datetime
+    deadline: datetime | None = None
+    """Until when they are waited for; None: the step waits for a person, or the run is paused."""
+    expected_end: datetime | None = None
+    """At the observed pace; None: they do not become fewer, or too little was seen."""
+
+    @property
+    def total(self) -> int:
+        """All that are left."""
+        return sum(count.count for count in self.sessions)
+
+
 class StepRecord(Told):
     """A step of the run: where it is, what came of it, and the evidence."""
 
@@ -52,6 +70,8 @@ class StepRecord(Told):
     problem: StepProblem | None = None
     """What stopped it, while it waits; the last one, when it was skipped."""
     report: StepReport | None = None
+    progress: Progress | None = None
+    """While it waits for sessions to end."""
 
     @property
     def is_over(self) -> bool:
@@ -76,7 +96,7 @@ class Hint(Told):
     """A signal that would be understood now, with the JSON to paste."""
 
     signal: str
-    payload: dict[str, str | bool]
+    payload: dict[str, str | bool | int]
     meaning: str = ""
 
 
@@ -125,6 +145,8 @@ class Wait(Told):
     overdue: bool = False
     """Its deadline has passed. It is still waiting: a gate never opens by itself."""
     can_force: bool = False
+    can_extend: bool = False
+    """Whether it may be told to wait for longer."""
     hints: tuple[Hint, ...] = ()
 
 

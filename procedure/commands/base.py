@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from inventory.models import Inventory
-from procedure.facts import Facts
+from procedure.facts import Facts, SessionCount
 from procedure.instructions import Instruction
 from procedure.situation import Situation
 from procedure.subjects import Subject
@@ -26,6 +26,9 @@ class Command(Value):
     """Also the name of the activity that carries it out."""
     mutates: ClassVar[bool] = True
     """False: it only waits for a state or checks it."""
+    in_slices: ClassVar[bool] = False
+    """A wait that may be long: it is handed over as a series of short ones, so that people see how far it is, and its
+    deadline can be moved while it lasts."""
 
     @property
     @abstractmethod
@@ -51,6 +54,10 @@ class Command(Value):
 
     def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
         """What exactly is sent. Without facts: what a plan shows."""
+        return ()
+
+    def sessions_left(self, situation: Situation, facts: Facts) -> tuple[SessionCount, ...]:
+        """How far it is, where it waits for sessions to end."""
         return ()
 
     def compensation(self) -> tuple[Command, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import ClassVar, Literal
 
 from inventory.models import Inventory, Role
 from procedure import who
 from procedure.commands.base import Command
-from procedure.facts import BalancerFact, Facts, Session, SessionsFact
+from procedure.facts import BalancerFact, Facts, ServerState, Session, SessionCount, SessionsFact
 from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
@@ -31,6 +31,7 @@ class AwaitDrained(Command):
 
     kind: Literal["await_drained"] = "await_drained"
     mutates: ClassVar[bool] = False
+    in_slices: ClassVar[bool] = True
     balancer: str
     """The active load balancer."""
     master: str
@@ -67,6 +68,12 @@ class AwaitDrained(Command):
         step = " ".join(dict.fromkeys(v.next_step for v in bad if v.next_step))
         return bad[0].model_copy(update={"condition": condition, "reason": reason, "next_step": step})
 
+    def sessions_left(self, situation: Situation, facts: Facts) -> tuple[SessionCount, ...]:
+        """By the server they are with, and by the machine and account they come from."""
+        inventory = situation.inventory
+        balancer, database = facts.balancer(self.balancer), facts.sessions(self.master)
+        return (*_at_balancer(inventory, balancer), *_at_database(inventory, database))
+
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for sessions to end; then the operator decides."""
         return inventory.timings.drain
@@ -95,9 +102,10 @@ def _no_balancer_sessions(inventory: Inventory, balancer: str, facts: Facts, but
         return not_seen(condition, [BalancerOn(machine=balancer)], facts)
     if not fact.running:
         return failed(condition, "HAProxy does not run there", f"Start HAProxy on {balancer}, then retry.")
-    left = _servers_with_sessions(inventory, fact, but)
+    left = servers_with_sessions(inventory, fact, but)
     if left:
-        return failed(condition, ", ".join(left), "Wait, or find out who holds them; nobody is cut off by this run.")
+        seen = ", ".join(f"{s.backend}/{s.server}: {s.sessions + s.queued}" for s in left)
+        return failed(condition, seen, "Wait, or find out who holds them; nobody is cut off by this run.")
     return passed(condition, f"0 on {balancer}")
 
 
@@ -143,9 +151,34 @@ def _or_accepted(verdict: Verdict, *, accepted: bool) -> Verdict:
     return warned(verdict.condition, f"accepted by the operator: {verdict.reason}", verdict.next_step)
 
 
-def _servers_with_sessions(inventory: Inventory, fact: BalancerFact, but: tuple[str, ...]) -> tuple[str, ...]:
+def servers_with_sessions(
+    inventory: Inventory, fact: BalancerFact, but: tuple[str, ...] = ()
+) -> tuple[ServerState, ...]:
+    """Servers that somebody is connected to, or waits for, without the backends that don't count."""
     counted = (s for s in fact.servers if s.backend not in (*inventory.sessions.ignore_backends, *but))
-    return tuple(f"{s.backend}/{s.server}: {s.sessions + s.queued}" for s in counted if s.sessions or s.queued)
+    return tuple(s for s in counted if s.sessions or s.queued)
+
+
+def _at_balancer(inventory: Inventory, fact: BalancerFact | None) -> Iterator[SessionCount]:
+    counts: Counter[str] = Counter()
+    backends = {backend.name: backend for backend in inventory.haproxy.backends}
+    for state in servers_with_sessions(inventory, fact) if fact else ():
+        known = backends.get(state.backend)
+        machine = who.machine_behind(inventory, known, state) if known else None
+        counts[machine or f"{state.backend}/{state.server}"] += state.sessions + state.queued
+    for machine, count in counts.most_common():
+        yield SessionCount(kind="load balancer", machine=machine, count=count)
+
+
+def _at_database(inventory: Inventory, fact: SessionsFact | None) -> Iterator[SessionCount]:
+    if fact is None:
+        return
+    groups = Counter((_host_of(session), session.user) for session in fact.sessions)
+    for (host, user), count in groups.most_common():
+        machine = who.machine_at(inventory, host) or host
+        yield SessionCount(kind="database", machine=machine, user=user, count=count)
+    if hidden := max(fact.count - len(fact.sessions), 0):
+        yield SessionCount(kind="database", machine="others", count=hidden)
 
 
 def _no_database_sessions(inventory: Inventory, master: str, facts: Facts) -> Verdict:
@@ -171,5 +204,9 @@ def who_is_left(inventory: Inventory, fact: SessionsFact) -> str:
 
 
 def _from(session: Session, names: Mapping[str, str]) -> str:
-    host = session.address.rsplit(":", 1)[0] if session.address.count(":") == 1 else session.address
+    host = _host_of(session)
     return f"{session.user}@{host} ({names.get(host, '')}{session.command})"
+
+
+def _host_of(session: Session) -> str:
+    return session.address.rsplit(":", 1)[0] if session.address.count(":") == 1 else session.address

@@ -298,3 +298,38 @@ async def test_cancelled_while_acting_it_ends_what_it_does() -> None:
     with pytest.raises(asyncio.CancelledError):
         await step
     assert world.cancelled.is_set()
+
+
+@pytest.mark.parametrize(
+    ("looks", "answer", "reason"),
+    [
+        (times("stopping"), Answer.FAIL, "stopping"),
+        (["stopping", *times(LOST)], Answer.UNKNOWN, "connection lost; last seen:"),
+    ],
+    ids=["seen", "lost meanwhile"],
+)
+async def test_a_slice_of_a_long_wait_ends_with_what_it_has_seen(
+    looks: list[Look], answer: Answer, reason: str
+) -> None:
+    world = SmallWorld("running")
+    world.looks = looks
+    command = AwaitIt(patience=LONG)
+
+    report = await carry_out(command, SITUATION, world.hands, patience=timedelta(milliseconds=60))
+
+    assert report.outcome is Outcome.NOT_YET
+    assert [verdict.answer for verdict in report.verdicts] == [answer]
+    assert reason in report.verdicts[0].reason
+    assert report.ended - report.began < LONG
+
+
+async def test_in_a_slice_a_wait_ends_as_ever_when_it_is_so_or_access_stays_denied() -> None:
+    world = SmallWorld("running")
+    world.looks = ["running", "stopping", "stopped"]
+    report = await carry_out(AwaitIt(patience=LONG), SITUATION, world.hands, patience=LONG)
+    assert report.outcome is Outcome.DONE
+
+    world.looks = times(DENIED)
+    with pytest.raises(StepStopped) as stopped:
+        await carry_out(AwaitIt(patience=LONG), SITUATION, world.hands, patience=LONG)
+    assert stopped.value.problem.kind == "rejected"

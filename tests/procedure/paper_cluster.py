@@ -75,6 +75,10 @@ class PaperCluster:
         self.backups: set[tuple[str, str]] = set()
         self.snapshots: set[tuple[str, str]] = set()
         self.silences: list[Silence] = []
+        self.stuck: list[Session] = []
+        """Sessions of the master that takes writes which don't end with the software."""
+        self.held: dict[tuple[str, str], int] = {}
+        """Sessions of the active load balancer with its servers, by backend and server."""
 
     @property
     def pairs(self) -> tuple[Pair, Pair]:
@@ -226,6 +230,7 @@ class PaperCluster:
             admin="maint" if maint else "ready",
             up=alive and not maint,
             backup=backup,
+            sessions=self.held.get((backend, server), 0) if balancer == self.active_balancer() else 0,
             address=self.inventory.machine(machine).address,
         )
 
@@ -249,11 +254,12 @@ class PaperCluster:
             Session(id=i, user="app", address=f"{self.inventory.machine(m).address}:40000", command="Sleep")
             for i, m in enumerate(users)
         ]
+        rows += self.stuck if machine == self.writer() else []
         return SessionsFact(complete=True, count=len(rows), sessions=tuple(rows))
 
     def writer(self) -> str | None:
         """Where writes go, by the model's own truth."""
-        active = self.primary[self.inventory.pairs.load_balancer.address]
+        active = self.active_balancer()
         for backend in self.inventory.haproxy.backends:
             if backend.kind == "database":
                 real = {s: self.behind.get((backend.name, s), m) for s, m in backend.servers.items()}
@@ -262,6 +268,10 @@ class PaperCluster:
                     if machine not in self.off and (active, backend.name, server) not in self.maint:
                         return machine
         return None
+
+    def active_balancer(self) -> str:
+        """Where HAProxy is reached, by the model's own truth."""
+        return self.primary[self.inventory.pairs.load_balancer.address]
 
     # What an instruction changes
 

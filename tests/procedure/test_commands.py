@@ -148,6 +148,23 @@ def test_the_drain_names_who_is_left_and_what_would_end_them(situation: Situatio
     assert "HAProxy is reloaded" in verdict.next_step
 
 
+def test_sessions_left_are_counted_by_machine_and_kind(situation: Situation, facts: Facts) -> None:
+    rows = [Session(id=i, user="acd", address="10.77.0.81:4000", command="Sleep") for i in range(3)]
+    rows += [Session(id=9, user="eve", address="192.0.2.7:999", command="Query")]
+    left = seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=True, count=60, sessions=tuple(rows)))
+    left = servers_with(left, "acd-lb1", "web/acd-jb1", sessions=4, queued=1)
+
+    counts = DRAINED.sessions_left(situation, left)
+
+    assert [(c.kind, c.machine, c.user, c.count) for c in counts] == [
+        ("load balancer", "acd-jb1", "", 5),
+        ("database", "acd-lb1", "acd", 3),
+        ("database", "192.0.2.7", "eve", 1),
+        ("database", "others", "", 56),
+    ]
+    assert DRAINED.sessions_left(situation, PAPER) == ()
+
+
 def test_an_empty_list_without_the_privilege_proves_nothing(situation: Situation, facts: Facts) -> None:
     blind = seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=False, count=0))
 

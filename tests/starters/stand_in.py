@@ -1,13 +1,13 @@
 """A stand-in for the failover's workflow: the real ledger, messages, status and report, and no machine anywhere.
 
 What it does follows from the words in the request's reason: `gate`, `problem` (a step that fails until it is retried or
-skipped), `task` (an operator task). Without any it ends at once.
+skipped), `drain` (a step that waits for sessions to end), `task` (an operator task). Without any it ends at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from procedure.as_found import AsFound
     from procedure.commands.software import StopComponent
+    from procedure.facts import SessionCount
     from procedure.plan import Gate, OperatorTask, Plan, Stage, Step
     from procedure.reports import Evidence, Outage, Outcome, RunOutcome, StepProblem, StepReport
     from procedure.verdicts import failed, passed, warned
@@ -69,6 +70,11 @@ def problem() -> StepProblem:
     )
 
 
+def left_over(at: datetime) -> StepReport:
+    sessions = (SessionCount(kind="database", machine="acd-lb1", user="app", count=3),)
+    return StepReport(outcome=Outcome.NOT_YET, sessions=sessions, began=at, ended=at)
+
+
 @workflow.defn(name=names.FAILOVER)
 class StandInFailover:
     @workflow.init
@@ -85,6 +91,13 @@ class StandInFailover:
         if "gate" in request.reason:
             self._ledger.wait_at_gate(gate, GATE, "k7f2", workflow.now())
             await self._decided(gate)
+        if "drain" in request.reason and not self._is_over:
+            self._ledger.begin(stop.id, workflow.now())
+            drain = self._ledger.begin_to_wait(stop.id, timedelta(minutes=30), workflow.now())
+            drain.take(left_over(workflow.now()))
+            self._ledger.tell_progress(stop.id)
+            await workflow.wait_condition(lambda: self._ledger.abort is not None)
+            self._outcome = RunOutcome.ABORTED
         if "problem" in request.reason and not self._is_over:
             self._ledger.begin(stop.id, workflow.now())
             self._ledger.wait_with_problem(stop, problem(), False, workflow.now())

@@ -114,6 +114,26 @@ async def test_pausing_and_resuming(worked: Shell) -> None:
     assert (resumed.code, resumed.out.splitlines()[-1]) == (ExitCode.OK, "Accepted: the run goes on")
 
 
+async def test_waiting_longer_for_sessions_to_end(worked: Shell) -> None:
+    await worked.start("drain")
+    status = await worked.about("status")
+    assert status.code == ExitCode.OK
+    assert "3 left at" in status.out
+    assert "– database: 3 from app on acd-lb1" in status.out
+    assert "None left, at the observed pace: nobody can tell when; waits until" in status.out
+
+    assert (await worked.about("extend", "--minutes", "soon", "--reason", "x")).code == ExitCode.USAGE
+    too_long = await worked.about("extend", "--minutes", "900", "--reason", "x")
+    assert too_long.code == ExitCode.USAGE
+    assert "extend: minutes: input should be less than or equal to 480. Nothing was sent." in too_long.err
+    other = await worked.about("extend", "--minutes", "5", "--reason", "x", "--step", "5-move")
+    assert other.code == ExitCode.REFUSED
+    assert "No step called '5-move' waits for sessions to end now." in other.err
+    extended = await worked.about("extend", "--minutes", "45", "--reason", "the last callers", "--by", "bob")
+    assert extended.code == ExitCode.OK, extended.err
+    assert extended.out.startswith("Accepted: 45 minutes more for: Stop Wildfly on acd-jb1. It waits until")
+
+
 async def test_what_is_not_understood_is_refused_with_what_would_be(worked: Shell) -> None:
     await worked.start("gate")
     for command, arguments, said in (

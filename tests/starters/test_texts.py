@@ -77,10 +77,15 @@ def test_more_than_one_wait_needs_a_name() -> None:
         ("retry", PROBLEM, {"step": "9-off-acd-jb1", "by": "ann", "reason": ""}),
         ("skip by hand", TASK, {"step": "3-close", "by": "ann", "reason": "by hand"}),
         ("abort enough", PROBLEM, {"by": "ann", "reason": "enough"}),
+        (
+            "extend 30 last callers",
+            PROBLEM.model_copy(update={"can_extend": True}),
+            {"step": "9-off-acd-jb1", "by": "ann", "minutes": 30, "reason": "last callers"},
+        ),
         ("confirm", TASK, {"step": "3-close", "by": "ann", "comment": ""}),
     ],
 )
-def test_typed_lines(line: str, wait: Wait, wish: dict[str, str]) -> None:
+def test_typed_lines(line: str, wait: Wait, wish: dict[str, str | int]) -> None:
     found = wish_of(line, wait, "ann")
     assert found == Decide(signal=line.split(maxsplit=1)[0].lower(), payload=wish)
 
@@ -99,6 +104,9 @@ def test_force_is_a_retry_with_a_reason() -> None:
         ("confirm", PROBLEM),
         ("skip", PROBLEM),
         ("reject before_start", GATE),
+        ("extend 30 x", PROBLEM),
+        ("extend soon x", PROBLEM.model_copy(update={"can_extend": True})),
+        ("extend 30", PROBLEM.model_copy(update={"can_extend": True})),
     ],
 )
 def test_lines_that_mean_nothing_send_nothing(line: str, wait: Wait) -> None:

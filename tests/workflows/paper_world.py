@@ -248,6 +248,10 @@ class PaperWorld:
             return self._report(Outcome.NOT_APPLICABLE, wanted.reason)
         if wanted.allows:
             return self._report(Outcome.UNCHANGED if command.mutates else Outcome.DONE, wanted.text)
+        if order.patience is not None and await self._comes(command, situation, order.patience):
+            return self._report(Outcome.DONE, wanted.condition)
+        if order.patience is not None:
+            return self._not_yet(command, situation)
         if not command.mutates or order.verify_only:
             raise failure("failed", wanted.text)
         facts = self._facts(command, situation)
@@ -258,6 +262,26 @@ class PaperWorld:
             self.cluster.carry_out(instruction)
             self._audit(order, situation)
         return self._report(Outcome.DONE, command.wanted(situation, self._facts(command, situation)).text)
+
+    async def _comes(self, command: Command, situation: Situation, patience: timedelta) -> bool:
+        """Look on for as long as a worker would."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience.total_seconds()):
+                while not command.wanted(situation, self._facts(command, situation)).allows:
+                    activity.heartbeat("waiting")
+                    await asyncio.sleep(BEAT)
+                return True
+        return False
+
+    def _not_yet(self, command: Command, situation: Situation) -> StepReport:
+        facts, at = self._facts(command, situation), datetime.now(UTC)
+        return StepReport(
+            outcome=Outcome.NOT_YET,
+            verdicts=(command.wanted(situation, facts),),
+            sessions=command.sessions_left(situation, facts),
+            began=at,
+            ended=at,
+        )
 
     def _facts(self, command: Command, situation: Situation) -> Facts:
         return self.cluster.facts(command.observes(situation))

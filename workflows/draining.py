@@ -1,0 +1,92 @@
+"""Waiting in slices: a long wait is a series of short activities. Pure: no clock, no Temporal.
+
+So people see how far it is, and may move its deadline while it lasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from procedure.commands.base import Command
+from procedure.decay import Count, expected_end
+from procedure.facts import SessionCount
+from procedure.reports import StepProblem, StepReport
+from procedure.verdicts import Answer, unknown
+from workflows.pausing import moved
+from workflows.status import Paused, Progress
+
+FIRST_SLICE = timedelta(seconds=5)
+"""Most drains are over within it, and whoever looks at a longer one soon sees a second count."""
+LONGEST_SLICE = timedelta(seconds=60)
+"""A slice costs six events of the history: so half an hour of drain stays at about two hundred."""
+
+
+@dataclass
+class Drain:
+    """One wait for sessions to end."""
+
+    since: datetime
+    deadline: datetime
+    length: timedelta = FIRST_SLICE
+    """Of the next slice."""
+    counts: list[Count] = field(default_factory=list)
+    sessions: tuple[SessionCount, ...] = ()
+    seen: datetime | None = None
+
+    def next_slice(self, now: datetime) -> timedelta:
+        """How long the next activity may wait: each twice as long as the one before, and never beyond the deadline."""
+        length = min(self.length, self.deadline - now)
+        self.length = min(2 * self.length, LONGEST_SLICE)
+        return max(length, timedelta(0))
+
+    def is_late(self, now: datetime) -> bool:
+        """Whether a person has to decide."""
+        return now >= self.deadline
+
+    def take(self, report: StepReport) -> None:
+        """Keep what a slice has seen."""
+        self.sessions, self.seen = report.sessions, report.ended
+        if all(verdict.answer is not Answer.UNKNOWN for verdict in report.verdicts):
+            self.counts.append(Count(at=report.ended, total=sum(count.count for count in report.sessions)))
+
+    def extend(self, by: timedelta) -> None:
+        """Wait for longer."""
+        self.deadline += by
+
+    def resumed(self, paused: Paused, now: datetime) -> None:
+        """The time for which the run was paused does not count."""
+        self.deadline = moved(self.deadline, self.since, paused, now)
+
+    def progress(self, *, paused: bool) -> Progress | None:
+        """For people; None before the first slice is over."""
+        if self.seen is None:
+            return None
+        deadline = None if paused else self.deadline
+        return Progress(sessions=self.sessions, at=self.seen, deadline=deadline, expected_end=expected_end(self.counts))
+
+
+def overdue(report: StepReport, command: Command) -> StepProblem:
+    """What is told to a person when a wait has reached its deadline: what its last slice has seen."""
+    against = next(iter(report.verdicts), None) or unknown(command.title, report.seen)
+    kind: Literal["failed", "unknown"] = "unknown" if against.answer is Answer.UNKNOWN else "failed"
+    step = against.next_step or "Look at the system, then retry; or skip the step with a reason, or abort."
+    return StepProblem(
+        kind=kind,
+        machine=command.target,
+        expected=against.condition,
+        seen=against.reason or against.answer.value,
+        next_step=step if "retry" in step else f"{step} Then retry.",
+        report=report,
+    )
+
+
+def left(sessions: tuple[SessionCount, ...]) -> str:
+    """The sessions left, in one line: "load balancer: 9 acd-jb1; database: 3 from app on acd-jb1"."""
+    told = []
+    for kind in ("load balancer", "database"):
+        of_kind = [count for count in sessions if count.kind == kind]
+        named = ", ".join(f"{c.count} " + (f"from {c.user} on " if c.user else "") + c.machine for c in of_kind)
+        told += [f"{kind}: {named}"] if named else []
+    return "; ".join(told) or "none"

@@ -1,0 +1,43 @@
+"""What would be understood now, with the JSON to paste: shown wherever something waits for a person."""
+
+from __future__ import annotations
+
+from workflows.status import Hint
+
+Payload = dict[str, str | bool | int]
+_WHO: Payload = {"by": "YOUR NAME"}
+_WHY: Payload = {**_WHO, "reason": "WHY"}
+
+
+def at_gate(gate: str, code: str) -> tuple[Hint, ...]:
+    """At an open gate."""
+    seen: Payload = {"gate": gate, "seen": code, **_WHO}
+    return (
+        Hint(signal="approve", payload=seen, meaning="go on"),
+        Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning="end the run here"),
+    )
+
+
+def at_task(step: str, *, aborted: bool) -> tuple[Hint, ...]:
+    """Where something only a person can do is due."""
+    done = Hint(signal="confirm", payload={"step": step, **_WHO}, meaning="it was done")
+    return (done, *_skip_and_abort(step, aborted=aborted))
+
+
+def at_problem(step: str, *, can_force: bool, can_extend: bool, aborted: bool) -> tuple[Hint, ...]:
+    """Where a step did not end well."""
+    told = [Hint(signal="retry", payload={"step": step, **_WHO}, meaning="try again")]
+    if can_extend:
+        longer: Payload = {"step": step, "minutes": 30, **_WHY}
+        told.append(Hint(signal="extend", payload=longer, meaning="wait for longer"))
+    if can_force:
+        by_force: Payload = {"step": step, **_WHO, "force": True, "reason": "WHY"}
+        told.append(Hint(signal="retry", payload=by_force, meaning="by force"))
+    return (*told, *_skip_and_abort(step, aborted=aborted))
+
+
+def _skip_and_abort(step: str, *, aborted: bool) -> tuple[Hint, ...]:
+    skip = Hint(signal="skip", payload={"step": step, **_WHY}, meaning="go on without it")
+    if aborted:
+        return (skip,)
+    return (skip, Hint(signal="abort", payload=_WHY, meaning="end the run where it stands"))

@@ -1,0 +1,188 @@
+"""What a run hands to workers, and what it believes of their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from procedure.commands import AnyCommand
+    from procedure.commands.base import Command
+    from procedure.drawing_up import DrawnUp, Intent
+    from procedure.facts import Facts, Observation
+    from procedure.orders import DRAW_UP, OBSERVE, DrawUpOrder, Observed, ObserveOrder, StepOrder
+    from procedure.plan import Step
+    from procedure.reports import Outcome, StepProblem, StepReport
+    from procedure.situation import Situation
+    from procedure.subjects import Subject
+    from workflows.problems import doubtful, not_looked_at, problem_of
+    from workflows.retrying import FIRST_RETRY, HEARTBEAT, LONGEST_RETRY
+
+T = TypeVar("T")
+
+MARGIN = timedelta(minutes=2)
+"""Added to a command's own deadline: time to observe, act and report around the wait."""
+DRAWING_UP = timedelta(seconds=30)
+"""Pure code that takes a fraction of a second; so long only where a worker died of it, or is overloaded."""
+NOTHING = timedelta(0)
+ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
+
+
+class Workers:
+    """The workers of one run."""
+
+    def __init__(
+        self, situation: Situation, inventory_digest: str, *, aborted: Callable[[], bool], gives_up: Callable[[], bool]
+    ) -> None:
+        """Hand nothing over yet.
+
+        Args:
+            situation: the cluster, and which host goes.
+            inventory_digest: a worker with another inventory refuses what it is handed.
+            aborted: whether the run is: then the health check looks at nothing more.
+            gives_up: whether nothing is looked at or waited for any more.
+        """
+        self._situation = situation
+        self._digest = inventory_digest
+        self._aborted = aborted
+        self._gives_up = gives_up
+        # What only looks or waits. In the order it was begun, so that a replay interrupts in the same order.
+        self._interruptible: dict[workflow.ActivityHandle[Any], None] = {}
+
+    async def observe(
+        self, step_id: str, title: str, subjects: tuple[Subject, ...], attempt: int
+    ) -> tuple[Observation, ...]:
+        """Have subjects observed; nothing, if the run is aborted. What can't be observed says why."""
+        if self._aborted():
+            return ()
+        timings = self._situation.inventory.timings
+        order = ObserveOrder(
+            step_id=step_id,
+            subjects=subjects,
+            inventory_digest=self._digest,
+            cluster=self._situation.inventory.cluster,
+        )
+        handle: workflow.ActivityHandle[Observed] = workflow.start_activity(
+            OBSERVE,
+            order,
+            result_type=Observed,
+            activity_id=f"{step_id}.{attempt + 1}" if attempt else step_id,
+            summary=title,
+            start_to_close_timeout=4 * timings.command + 2 * timings.connect,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=self._retry_policy,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        try:
+            return (await self._interruptibly(handle)).observations
+        except ActivityError as error:
+            if is_cancelled_exception(error) and not self._aborted():
+                raise  # The workflow itself was cancelled: that says nothing about the cluster.
+            problem = problem_of(error, step_id, "an observation")
+            return tuple(
+                Observation(
+                    subject=subject, at=workflow.now(), source=step_id, problem=problem.text, trouble="not understood"
+                )
+                for subject in subjects
+            )
+
+    async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
+        """Have the facts judged and the plan made; what a worker answers stays in the history of the run."""
+        order = DrawUpOrder(
+            inventory_digest=self._digest,
+            cluster=self._situation.inventory.cluster,
+            vacated=self._situation.vacated,
+            intent=intent,
+            facts=facts,
+        )
+        handle: workflow.ActivityHandle[DrawnUp] = workflow.start_activity(
+            DRAW_UP,
+            order,
+            result_type=DrawnUp,
+            activity_id=f"draw-up-the-{intent.direction}",
+            summary=f"Judge the health check and draw up the {intent.direction}",
+            start_to_close_timeout=DRAWING_UP,
+            retry_policy=self._retry_policy,
+        )
+        try:
+            return await handle
+        except ActivityError as error:
+            return problem_of(error, intent.reference, "a plan")
+
+    async def order(
+        self,
+        command: Command,
+        step: Step,
+        name: str,
+        *,
+        verify_only: bool = False,
+        patience: timedelta | None = None,
+    ) -> StepReport | StepProblem:
+        """Hand a command to a worker, and believe its report."""
+        looks_only = verify_only or not command.mutates
+        if looks_only and self._gives_up():
+            return not_looked_at(command.target, command.title)
+        handle: workflow.ActivityHandle[StepReport] = workflow.start_activity(
+            command.kind,
+            self._step_order(command, step, verify_only=verify_only, patience=patience),
+            result_type=StepReport,
+            activity_id=name,
+            summary=command.title,
+            start_to_close_timeout=max(command.at_most(self._situation.inventory), patience or NOTHING) + MARGIN,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=self._retry_policy,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        try:
+            report = await (self._interruptibly(handle) if looks_only else handle)
+        except ActivityError as error:
+            return problem_of(error, command.target, command.title)
+        believed = report.outcome in ENDED_WELL or (report.outcome is Outcome.NOT_YET and patience is not None)
+        return report if believed else doubtful(report, command.target, command.title)
+
+    async def _interruptibly(self, handle: workflow.ActivityHandle[T]) -> T:
+        self._interruptible[handle] = None
+        try:
+            return await handle
+        finally:
+            del self._interruptible[handle]
+
+    def _step_order(self, command: Command, step: Step, *, verify_only: bool, patience: timedelta | None) -> StepOrder:
+        return StepOrder(
+            step_id=step.id,
+            stage=step.stage,
+            command=cast(AnyCommand, command),
+            vacated=self._situation.vacated,
+            inventory_digest=self._digest,
+            cluster=self._situation.inventory.cluster,
+            attempts=self.attempts,
+            verify_only=verify_only,
+            patience=patience,
+        )
+
+    async def interrupt(self) -> None:
+        """Waiting and checking changes nothing, so it ends at once; what changes something ends by itself."""
+        # What was handed out in this very moment must have begun: else it ends without a word, and the run with it.
+        await asyncio.sleep(0)
+        for handle in tuple(self._interruptible):
+            handle.cancel()
+
+    @property
+    def attempts(self) -> int:
+        """How often something is tried before a person is asked."""
+        return self._situation.inventory.timings.attempts
+
+    @property
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(
+            initial_interval=FIRST_RETRY,
+            maximum_interval=LONGEST_RETRY,
+            maximum_attempts=self.attempts,
+            non_retryable_error_types=["refused", "rejected", "failed", "unknown"],
+        )
