@@ -54,6 +54,11 @@ BAD: tuple[tuple[str, object], ...] = (
     ("abort", {"by": "mallory", "reason": "why not"}),
     ("pause", {**BY}),
     ("resume", {**BY}),
+    ("extend", {"step": STUCK, "minutes": 30, **BY, "reason": "the last callers"}),
+    ("extend", {"step": "4-drain-sessions", "minutes": 30, **BY, "reason": "the last callers"}),
+    ("extend", {"step": "4-drain-sessions", "minutes": 0, **BY, "reason": "the last callers"}),
+    ("extend", {"step": "4-drain-sessions", "minutes": "30m", **BY, "reason": "the last callers"}),
+    ("extend", {"step": "4-drain-sessions", "minutes": 30, **BY}),
 )
 
 
