@@ -12,7 +12,7 @@ from datetime import timedelta
 from inventory.models import AlertmanagerMonitoring, CommandPower, Machine, Role
 from procedure import one_sided_check, who
 from procedure import shared_stages as shared
-from procedure.as_found import AsFound, BalancerFound, ComponentFound
+from procedure.as_found import AsFound, ComponentFound
 from procedure.commands import (
     CheckBalancer,
     CheckCaughtUp,
@@ -124,14 +124,16 @@ def plan(situation: Situation, as_found: AsFound, reference: str, *, earlier: st
     drained_again = drain_sessions(draft, stage=7, after=stopped_again)
     whole = check_cluster(draft, after=drained_again + rejoined)
     storage_back = move_back(draft, "storage", stage=9, after=whole)
+    storage_settled = leave_nothing_bound(draft, "storage", stage=9, after=storage_back)
     balancer_back = move_back(draft, "load_balancer", stage=10, after=storage_back)
-    restored = restore_haproxy(draft, after=balancer_back)
+    balancer_settled = leave_nothing_bound(draft, "load_balancer", stage=10, after=balancer_back)
+    restored = restore_haproxy(draft, after=balancer_settled)
     started = start_software(draft, after=restored)
     up = await_servers_up(draft, after=started)
     one_daemon = move_daemon_back(draft, after=started)
     alarmed = restore_monitoring(draft, silenced=silenced, after=up + one_daemon)
     probed = shared.probe_functions(draft, 15, after=up + one_daemon)
-    as_before = check_restored(draft, after=up + one_daemon)
+    as_before = check_restored(draft, after=up + one_daemon + storage_settled)
     working = approve_functionality(draft, after=alarmed + probed + as_before)
     remove_backups(draft, earlier, after=working)
 
@@ -150,8 +152,8 @@ def check_health(draft: Draft) -> Over:
 
 def approve_start(draft: Draft, *, after: Over) -> Over:
     """Before anything is touched a person sees plan and facts, vouches for what nobody can see, and decides."""
-    restored = "as it was found before the failover" if draft.as_found.observed else "to its normal state"
-    question = f"Bring {draft.situation.vacated} back, and the cluster {restored}?"
+    state = "the state that was found before the failover" if draft.as_found.observed else "its normal state"
+    question = f"Bring {draft.situation.vacated} back, and the cluster to {state}?"
     vouched = shared.vouched_for(draft.inventory, draft.situation.surviving_side())
     return draft.gate(0, "before_start", question, after=after, vouched=vouched)
 
@@ -265,10 +267,9 @@ def check_cluster(draft: Draft, *, after: Over) -> Over:
 
 
 def move_back(draft: Draft, name: PairName, *, stage: int, after: Over) -> Over:
-    """To where its primary was found; then nothing that the moves have left binds it, and no node is in standby."""
+    """To where its primary was found, if that is on the VM-Host that returns."""
     pair = who.pair(draft.inventory, name)
-    primary = draft.as_found.storage if name == "storage" else draft.as_found.load_balancer
-    survivor = draft.situation.survivor_of(pair)
+    survivor, primary = draft.situation.survivor_of(pair), found_on(draft, name)
     if pair.method == "move":
         clear = ClearMove(pair=name, machine=survivor)
         after = draft.do(stage, f"clear-the-move-to-{survivor}", clear, after=after)
@@ -276,11 +277,24 @@ def move_back(draft: Draft, name: PairName, *, stage: int, after: Over) -> Over:
         draft.note(stage, f"The {PAIR_WORDS[name]} stays on {survivor}, where it was found.")
         return after
     step_name = f"move-{name.replace('_', '-')}"
-    after = draft.do(stage, step_name, shared.move(draft, name, to=primary), after=after)
+    return draft.do(stage, step_name, shared.move(draft, name, to=primary), after=after)
+
+
+def leave_nothing_bound(draft: Draft, name: PairName, *, stage: int, after: Over) -> Over:
+    """The survivor stands by again: no node stays in standby, and no constraint of a move is left."""
+    pair = who.pair(draft.inventory, name)
+    survivor, primary = draft.situation.survivor_of(pair), found_on(draft, name)
+    if primary == survivor:
+        return after
     if pair.method == "move":
         clear = ClearMove(pair=name, machine=primary)
         return draft.do(stage, f"clear-the-move-to-{primary}", clear, after=after)
     return draft.do(stage, f"rejoin-{survivor}", RejoinNode(pair=name, machine=survivor), after=after)
+
+
+def found_on(draft: Draft, name: PairName) -> str:
+    """Where the primary of a pair was found before the failover."""
+    return draft.as_found.storage if name == "storage" else draft.as_found.load_balancer
 
 
 # --- 11: HAProxy ------------------------------------------------------------------------------------------------------
@@ -290,15 +304,22 @@ def restore_haproxy(draft: Draft, *, after: Over) -> Over:
     """The returned HAProxy reads as it was found; then the surviving one gives traffic to the returned side again."""
     situation, pair = draft.situation, draft.inventory.pairs.load_balancer
     returned, survivor = situation.leaver_of(pair), situation.survivor_of(pair)
-    compare = compared(draft, returned, health=False)
-    after = draft.do(11, f"compare-{returned}", compare, after=after)
+    after = compare(draft, 11, returned, health=False, after=after)
     back = shared.in_backends(draft.inventory, situation.vacated_side())
     ready = SetMaintenance(balancer=survivor, machines=back, state="ready")
     title = f"Set all servers of {situation.vacated} to READY on {survivor}"
     return draft.do(11, f"ready-{survivor}", ready, after=after, title=title)
 
 
-def compared(draft: Draft, balancer: str, *, health: bool) -> CheckBalancer:
+def compare(draft: Draft, stage: int, balancer: str, *, health: bool, after: Over) -> Over:
+    """One HAProxy with how it was, field by field."""
+    how = "as it was found" if draft.as_found.observed else "as the inventory says"
+    what = "and who is UP" if health else "but for who is UP"
+    title = f"Check that HAProxy on {balancer} reads {how}: every server, {what}"
+    return draft.do(stage, f"compare-{balancer}", as_it_was(draft, balancer, health=health), after=after, title=title)
+
+
+def as_it_was(draft: Draft, balancer: str, *, health: bool) -> CheckBalancer:
     """With what was seen before the failover; where nothing was, with READY for every server of the inventory."""
     seen = next((found for found in draft.as_found.balancers if found.balancer == balancer), None)
     if seen is None:
@@ -308,12 +329,8 @@ def compared(draft: Draft, balancer: str, *, health: bool) -> CheckBalancer:
             for server in backend.servers
         )
         return CheckBalancer(balancer=balancer, found=servers, health=health)
-    return CheckBalancer(balancer=balancer, running=seen.running, found=servers_of(seen), health=health)
-
-
-def servers_of(seen: BalancerFound) -> tuple[ServerFound, ...]:
-    """Its servers, without what changes by itself."""
-    return tuple(ServerFound.of(state) for state in seen.servers)
+    found = tuple(ServerFound.of(state) for state in seen.servers)
+    return CheckBalancer(balancer=balancer, running=seen.running, found=found, health=health)
 
 
 # --- 12, 13: the outage ends ------------------------------------------------------------------------------------------
@@ -382,17 +399,20 @@ def check_restored(draft: Draft, *, after: Over) -> Over:
     found = draft.as_found
     over: Over = ()
     for balancer in draft.inventory.pairs.load_balancer.machines:
-        over += draft.do(15, f"compare-{balancer}", compared(draft, balancer, health=True), after=after)
+        over += compare(draft, 15, balancer, health=True, after=after)
     check = CheckRestored(
         storage=found.storage, load_balancer=found.load_balancer, writer=found.writer, daemon=found.daemon
     )
-    return over + draft.do(15, "check-restored", check, after=after)
+    state = "as it was found before the failover" if found.observed else "in its normal state"
+    title = f"Check that the cluster is healthy and {state}"
+    return over + draft.do(15, "check-restored", check, after=after, title=title)
 
 
 def approve_functionality(draft: Draft, *, after: Over) -> Over:
     """A person tries the rest: test call, login, chat, REST, mail."""
     question = "Is the system fully operational on both VM-Hosts?"
-    checklist = (*draft.inventory.checklist, *shared.address_parameters(draft.inventory, daemon_home(draft)))
+    addresses = shared.address_parameters(draft.inventory, daemon_home(draft), "runs again on {home}.")
+    checklist = (*draft.inventory.checklist, *addresses)
     return draft.gate(15, "functionality", question, after=after, checklist=checklist)
 
 

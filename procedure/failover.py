@@ -311,7 +311,8 @@ def approve_power_off(draft: Draft, *, after: Over) -> Over:
     question = (
         f"Everything has moved to {draft.situation.surviving}. Shut down all machines of {draft.situation.vacated}?"
     )
-    address_parameters = shared.address_parameters(draft.inventory, daemon_home(draft))
+    when = "is started on {home} when its 8-Server runs again."
+    address_parameters = shared.address_parameters(draft.inventory, daemon_home(draft), when)
     return draft.gate(9, "before_power_off", question, after=after, checklist=address_parameters)
 
 

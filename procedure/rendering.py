@@ -66,7 +66,8 @@ def _particulars(step: Step, situation: Situation) -> dict[str, object]:
         checklist = tuple(f"[ ] {item}" for item in action.checklist)
         return {"details": (*vouched, *checklist), "deadline_seconds": action.deadline.total_seconds()}
     if isinstance(action, OperatorTask):
-        return {"details": tuple(action.instructions.splitlines())}
+        check = action.check.wanted(situation, _PAPER).condition if action.check else ""
+        return {"details": tuple(action.instructions.splitlines()), "wanted": check}
     if isinstance(action, ChildRun):
         return {
             "details": (f"a {action.direction} as if it were started by itself: plan, gates and report are its own",)

@@ -161,12 +161,12 @@ def start_daemon_on(draft: Draft, stage: int, machine: str, *, after: Over) -> O
     return draft.ask(stage, f"start-daemon-{machine}", task, after=after, title=title)
 
 
-def address_parameters(inventory: Inventory, home: str | None) -> tuple[str, ...]:
+def address_parameters(inventory: Inventory, home: str | None, when: str) -> tuple[str, ...]:
     """Address parameters of the UDP daemons are a matter for a person, who must know where the daemon will run."""
     items = inventory.address_checklist
     if not items or home is None:
         return items
-    return (f"AcdGroupDistribute is started on {home} when its 8-Server runs again. For that machine:", *items)
+    return (f"AcdGroupDistribute {when.format(home=home)} For that machine:", *items)
 
 
 # --- does it work? ----------------------------------------------------------------------------------------------------

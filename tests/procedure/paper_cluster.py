@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from inventory.models import Inventory, Pair, Role
 from procedure import instructions as do
@@ -104,6 +105,8 @@ class PaperCluster:
     def _fact(self, subject: Subject) -> Fact:  # noqa: C901, PLR0911, PLR0912 - one branch a kind of subject
         match subject:
             case ComponentOn(machine=m, component=c):
+                if m in self.inventory.component(m, c).by_hand_on:
+                    return ComponentFact(state="by_hand")
                 return ComponentFact(state="running" if (m, c) in self.running else "stopped")
             case PowerOf(machine=m):
                 on = m not in self.off
@@ -127,14 +130,16 @@ class PaperCluster:
             case SessionsOn(machine=m):
                 return self._sessions(m)
             case DaemonOn(machine=m):
-                return DaemonFact(state="running" if m in self.daemon else "stopped")
+                seen: Literal["running", "stopped"] = "running" if m in self.daemon else "stopped"
+                return DaemonFact(state=seen if self.inventory.daemon.commands else "by_hand")
             case SnapshotOf(machine=m, name=n):
                 return SnapshotFact(exists=(m, n) in self.snapshots)
             case BackupAt(machine=m, path=p):
                 there = (m, p) in self.backups
                 return BackupFact(exists=there, complete=there, bytes=99999 if there else 0, sha256="ab" * 32)
             case Silences():
-                return SilencesFact(silences=tuple(self.silences))
+                by_hand = self.inventory.monitoring.provider == "manual"
+                return SilencesFact(by_hand=by_hand, silences=tuple(self.silences))
             case ProbeOf():
                 return ProbeFact(ok=bool(self.running), milliseconds=3.0)
 
@@ -347,11 +352,12 @@ class PaperCluster:
     def _becomes_primary(self, node: str) -> None:
         pair = self._pair_of(node)
         if self.primary[pair.address] != node and self.inventory.haproxy.service in pair.resources:
-            self._haproxy_starts(node)
+            for balancer in pair.machines:  # it stops on the one and starts on the other
+                self._haproxy_forgets(balancer)
         self.primary[pair.address] = node
 
-    def _haproxy_starts(self, balancer: str) -> None:
-        """Nothing that was set outlasts a restart."""
+    def _haproxy_forgets(self, balancer: str) -> None:
+        """Nothing that was set outlasts its end."""
         self.maint = {key for key in self.maint if key[0] != balancer}
 
     def _joined(self, node: str) -> None:
@@ -365,12 +371,20 @@ class PaperCluster:
         self.running = {(m, c) for m, c in self.running if m != machine}
         self.daemon.discard(machine)
 
+    def by_hand(self, machine: str, what: str, *, start: bool) -> None:
+        """A person starts or stops a program, or the daemon."""
+        if what == "AcdGroupDistribute":
+            (self.daemon.add if start else self.daemon.discard)(machine)
+        else:
+            self.inventory.component(machine, what)
+            (self.running.add if start else self.running.discard)((machine, what))
+
     def power_on(self, machine: str) -> None:
         """Everything that is installed starts with the machine; a node in standby stays so."""
         self.off.discard(machine)
         found = self.inventory.machine(machine)
         self.running |= {(machine, c.name) for c in self.inventory.components_on(found)}
-        self._haproxy_starts(machine)
+        self._haproxy_forgets(machine)
         if self.inventory.pair_of(machine):
             self._joined(machine)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
 
 from inventory.models import Role
-from procedure.commands import StartMachine
 from procedure.commands.base import Command
 from procedure.facts import Facts
 from procedure.plan import OperatorTask, Plan, Step
@@ -37,10 +37,8 @@ class PaperRun:
 
     def perform(self, step: Step) -> str:
         command = step.action
-        if isinstance(command, OperatorTask) and isinstance(command.check, StartMachine):
-            self.cluster.power_on(command.check.machine)
-            self.audit(step.id)
-            return "done"
+        if isinstance(command, OperatorTask):
+            self.confirm(step, command)
         if not isinstance(command, Command):
             return "done"
         wanted = command.wanted(self.situation, self.facts(command))
@@ -58,6 +56,15 @@ class PaperRun:
         after = command.wanted(self.situation, self.facts(command))
         assert after.answer is Answer.PASS, f"{step.id}: {after.text}"
         return "done"
+
+    def confirm(self, step: Step, task: OperatorTask) -> None:
+        """A person does what the title says, and only that."""
+        if task.check is not None:
+            self.cluster.power_on(task.target)
+            assert task.check.wanted(self.situation, self.facts(task.check)).answer is Answer.PASS
+        elif words := re.fullmatch(r"(Start|Stop) (.+) on (.+) by hand", step.title):
+            self.cluster.by_hand(words[3], words[2], start=words[1] == "Start")
+        self.audit(step.id)
 
     def facts(self, command: Command) -> Facts:
         return self.cluster.facts(command.observes(self.situation))

@@ -17,6 +17,15 @@ from tests.procedure.conftest import all_facts
 from tests.procedure.paper_cluster import PaperCluster
 from tests.procedure.paper_run import PaperRun
 from tests.procedure.test_failover_on_paper import HOSTS, drawn_up, with_method
+from tests.procedure.variants import moved_by_hand
+
+SOME_ORDERS = settings(
+    max_examples=12,
+    deadline=None,
+    # A random order does not get simpler by shrinking, it only takes minutes to say so.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def way_back(situation: Situation, cluster: PaperCluster, found: AsFound) -> Plan:
@@ -34,18 +43,23 @@ def truth(cluster: PaperCluster) -> dict[str, object]:
 
 @pytest.mark.parametrize("method", ["standby", "move"])
 @pytest.mark.parametrize("host", HOSTS)
-@settings(
-    max_examples=12,
-    deadline=None,
-    # A random order does not get simpler by shrinking, it only takes minutes to say so.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@SOME_ORDERS
 @given(data=st.data())
 def test_there_and_back_in_any_order_the_graphs_allow(
     host: str, method: str, inventory: Inventory, data: st.DataObject
 ) -> None:
-    inventory = with_method(inventory, method)
+    there_and_back(with_method(inventory, method), host, data)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@SOME_ORDERS
+@given(data=st.data())
+def test_there_and_back_where_persons_do_what_they_can(host: str, inventory: Inventory, data: st.DataObject) -> None:
+    """HAProxy under Pacemaker, machines switched on by hand, the daemon and an 8-Server by hand, no monitoring."""
+    there_and_back(moved_by_hand(inventory), host, data)
+
+
+def there_and_back(inventory: Inventory, host: str, data: st.DataObject) -> None:
     situation, cluster = Situation(inventory, host), PaperCluster(inventory)
     before = truth(cluster)
     found = AsFound.from_facts(situation, all_facts(cluster, situation))

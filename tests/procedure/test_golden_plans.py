@@ -17,29 +17,36 @@ from tests.procedure.variants import moved_by_hand
 HOSTS = ("vm-host-1", "vm-host-2")
 
 
+@pytest.mark.parametrize("option", ["--vacate", "--return"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_plan_is_the_reviewed_one(host: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert starter.main(["--inventory", str(REFERENCE), "--vacate", host]) is ExitCode.OK
+def test_the_plan_is_the_reviewed_one(host: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starter.main(["--inventory", str(REFERENCE), option, host]) is ExitCode.OK
 
-    assert capsys.readouterr().out == golden(host).read_text(encoding="utf-8"), (
+    reviewed = golden(host, returns=option == "--return").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == reviewed, (
         "If the change is meant: python -m tests.procedure.update_golden, and review the difference."
     )
 
 
+@pytest.mark.parametrize("returns", [False, True])
 @pytest.mark.parametrize("host", HOSTS)
-def test_the_plan_of_another_kind_of_cluster_is_the_reviewed_one(host: str, inventory: Inventory) -> None:
-    assert starter.text(moved_by_hand(inventory), host) == golden_variant(host).read_text(encoding="utf-8")
+def test_the_plan_of_another_kind_of_cluster_is_the_reviewed_one(
+    host: str, returns: bool, inventory: Inventory
+) -> None:
+    reviewed = golden_variant(host, returns=returns).read_text(encoding="utf-8")
+    assert starter.text(moved_by_hand(inventory), host, returns=returns) == reviewed
 
 
 def test_the_plan_of_a_whole_maintenance_is_the_reviewed_one(inventory: Inventory) -> None:
     assert maintenance_text(inventory) == GOLDEN_MAINTENANCE.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("returns", [False, True])
 @pytest.mark.parametrize("host", HOSTS)
-def test_json_says_the_same(host: str, inventory: Inventory) -> None:
-    document = json.loads(starter.text(inventory, host, as_json=True))
+def test_json_says_the_same(host: str, returns: bool, inventory: Inventory) -> None:
+    document = json.loads(starter.text(inventory, host, returns=returns, as_json=True))
 
-    words = golden(host).read_text(encoding="utf-8")
+    words = golden(host, returns=returns).read_text(encoding="utf-8")
     assert document["digest"] in words
     for step in document["steps"]:
         assert step["id"] in words
@@ -49,10 +56,20 @@ def test_json_says_the_same(host: str, inventory: Inventory) -> None:
     assert document["plan"]["vacated"] == host
 
 
-def test_another_host_is_refused_with_those_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    assert starter.main(["--inventory", str(REFERENCE), "--vacate", "vm-host-3"]) is ExitCode.USAGE
+@pytest.mark.parametrize("option", ["--vacate", "--return"])
+def test_another_host_is_refused_with_those_that_exist(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert starter.main(["--inventory", str(REFERENCE), option, "vm-host-3"]) is ExitCode.USAGE
 
-    assert "allowed: vm-host-1 or vm-host-2" in capsys.readouterr().err
+    assert f"{option} vm-host-3: no VM-Host of reference; allowed: vm-host-1 or vm-host-2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [[], ["--vacate", "vm-host-1", "--return", "vm-host-1"]])
+def test_a_plan_goes_one_way(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        starter.main(["--inventory", str(REFERENCE), *options])
+
+    assert left.value.code == ExitCode.USAGE
+    assert "--return" in capsys.readouterr().err
 
 
 def test_a_bad_inventory_is_refused_with_its_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

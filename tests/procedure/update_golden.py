@@ -16,14 +16,14 @@ from tests.procedure.variants import moved_by_hand
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def golden(host: str) -> Path:
-    """Where the plan of the reference cluster that vacates a host is kept."""
-    return GOLDEN / f"reference-vacate-{host}.txt"
+def golden(host: str, *, returns: bool = False) -> Path:
+    """Where the plan of the reference cluster that vacates a host, or brings it back, is kept."""
+    return GOLDEN / f"reference-{'return' if returns else 'vacate'}-{host}.txt"
 
 
-def golden_variant(host: str) -> Path:
+def golden_variant(host: str, *, returns: bool = False) -> Path:
     """Where the plan of the cluster that is moved by hand is kept."""
-    return GOLDEN / f"moved-by-hand-vacate-{host}.txt"
+    return GOLDEN / f"moved-by-hand-{'return' if returns else 'vacate'}-{host}.txt"
 
 
 GOLDEN_MAINTENANCE = GOLDEN / "reference-maintenance-of-both.txt"
@@ -38,6 +38,8 @@ def maintenance_text(inventory: Inventory) -> str:
 if __name__ == "__main__":
     reference = load(REFERENCE)
     GOLDEN_MAINTENANCE.write_text(maintenance_text(reference), encoding="utf-8")
-    for vm_host in reference.vm_hosts:
-        golden(vm_host.name).write_text(text(reference, vm_host.name), encoding="utf-8")
-        golden_variant(vm_host.name).write_text(text(moved_by_hand(reference), vm_host.name), encoding="utf-8")
+    by_hand = moved_by_hand(reference)
+    for name in (vm_host.name for vm_host in reference.vm_hosts):
+        for back in (False, True):
+            golden(name, returns=back).write_text(text(reference, name, returns=back), encoding="utf-8")
+            golden_variant(name, returns=back).write_text(text(by_hand, name, returns=back), encoding="utf-8")
