@@ -26,8 +26,8 @@ from activities.pacemaker import Pacemaker
 from activities.services import Services
 from activities.shell import KEEP
 from activities.windows import Windows
-from inventory.models import CommandPower, Inventory
-from procedure import failover, health_check
+from inventory.models import Inventory
+from procedure import failback, failover, health_check
 from procedure.as_found import AsFound
 from procedure.commands.base import Command
 from procedure.facts import Facts
@@ -64,14 +64,16 @@ def cluster(*, sysv: bool = False) -> Inventory:
 
 
 def acted(inventory: Inventory) -> Iterator[Sent]:
-    """Every instruction of both plans, of what undoes them, and of what is only done with the operator's word.
+    """Every instruction of all plans, of what undoes them, and of what is only done with the operator's word.
 
     Either master may be the one that takes writes, and so the one that is backed up.
     """
     for host, writer in product(("vm-host-1", "vm-host-2"), ("acd-dbm1", "acd-dbm2")):
         situation = Situation(inventory, host)
         found = AsFound.normal(inventory).model_copy(update={"writer": writer})
-        for command in commands_of(failover.plan(situation, found, REFERENCE)):
+        there = failover.plan(situation, found, REFERENCE)
+        back = failback.plan(situation, found, REFERENCE, earlier=REFERENCE)
+        for command in (*commands_of(there), *commands_of(back)):
             yield from sent_by(command, situation)
 
 
@@ -89,14 +91,6 @@ def sent_by(command: Command, situation: Situation) -> Iterator[Sent]:
         for instruction in command.instructions(situation, known):
             if isinstance(instruction, RunOn) and instruction.sudo:
                 yield instruction.machine, instruction.argv
-
-
-def switched_on(inventory: Inventory) -> Iterator[Sent]:
-    """Machines are switched on when the vacated host comes back."""
-    for machine in inventory.machines:
-        power = inventory.vm_host(machine.host).power
-        assert isinstance(power, CommandPower)
-        yield machine.host, tuple(word.replace("{vm}", machine.vm_name) for word in power.commands.on)
 
 
 class RecordingShell:
@@ -183,7 +177,7 @@ def rules() -> list[Rule]:
 async def needed() -> set[Sent]:
     """All that is sent with root's rights."""
     usual, older = cluster(), cluster(sysv=True)
-    return {*acted(usual), *acted(older), *switched_on(usual), *await observed(usual), *await observed(older)}
+    return {*acted(usual), *acted(older), *await observed(usual), *await observed(older)}
 
 
 # --- what is allowed --------------------------------------------------------------------------------------------------
