@@ -1,8 +1,8 @@
-"""`make demo`: a controlled failover of the reference cluster in the simulated lab, from nothing to the report.
+"""`make demo`: a whole maintenance of the reference cluster in the simulated lab, from nothing to the report.
 
-Starts a Temporal server with its Web UI, the lab and a worker, runs `python -m starters.failover`, and tells what came
-of it. Where nobody sits at a terminal, or with `APPROVE=auto`, it approves by itself. With `CRASH=1` it kills the
-worker in the middle of the outage.
+Starts a Temporal server with its Web UI, the lab and a worker, runs `python -m starters.maintenance`, and tells what
+came of it. Where nobody sits at a terminal, or with `APPROVE=auto`, it approves by itself. With `CRASH=1` it kills the
+worker in the middle of each outage, with `FAILBACK=no` it ends after the failover.
 
 `VACATE` names the VM-Host that goes, `SPEED` how many times faster than life the lab runs.
 """
@@ -17,29 +17,25 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from temporalio.client import Client, WorkflowHandle
-from temporalio.service import RPCError
+from temporalio.client import Client
 
 from inventory.loading import load
+from lab.demo_runs import Runs, say
+from lab.demo_verdict import Verdict
 from lab.processes import Processes, free_port
-from lab.ratio import Ratio
 from lab.remote import RemoteLab
 
 REFERENCE = Path(__file__).resolve().parent.parent / "deploy/inventories/reference.yaml"
 READY_WITHIN = 60.0
 """Seconds for the lab to start on a slow machine; it takes about three."""
 POLL = 0.25
-QUERY = timedelta(seconds=5)
-NOBODY = "demo (nobody was asked)"
-CRASH_DURING = "move_pair"
-"""The worker is killed while storage is moving: the outage has begun, and it is the step one fears most."""
+_NO = ("", "0", "no")
 
 
 @dataclass(frozen=True)
@@ -50,10 +46,11 @@ class Wishes:
     speed: str
     crash: bool
     auto: bool
+    failback: bool = True
 
     @classmethod
     def from_environment(cls) -> Wishes:
-        """Read VACATE, SPEED, CRASH and APPROVE."""
+        """Read VACATE, SPEED, CRASH, APPROVE and FAILBACK."""
         hosts = [host.name for host in load(REFERENCE).vm_hosts]
         vacate = os.environ.get("VACATE", hosts[0])
         if vacate not in hosts:
@@ -61,9 +58,10 @@ class Wishes:
         person = sys.stdin.isatty() and sys.stdout.isatty()
         return cls(
             vacate=vacate,
-            speed=os.environ.get("SPEED", "10"),
-            crash=os.environ.get("CRASH", "") not in ("", "0", "no"),
+            speed=os.environ.get("SPEED", "15"),
+            crash=os.environ.get("CRASH", "") not in _NO,
             auto=not person or os.environ.get("APPROVE", "") == "auto",
+            failback=os.environ.get("FAILBACK", "yes") not in _NO,
         )
 
 
@@ -110,92 +108,49 @@ class Demo:
             argv[0], *argv, environment=self.environment, output=sys.stdout.fileno(), keyboard=keyboard
         )
 
+    async def runs(self) -> Runs:
+        """What is known of the runs."""
+        return Runs(await Client.connect(self.server), load(Path(self.lab.inventory)).cluster)
+
     async def run(self) -> int:
-        """The failover with its progress. Returns the exit code of the starter."""
+        """The maintenance, or the failover alone, with its progress. Returns the exit code of the starter."""
         watching = ("--watch",) if self.wishes.auto else ("--watch", "--by", os.environ.get("USER", "operator"))
-        argv = ("starters.failover", "--inventory", self.lab.inventory, "--vacate", self.wishes.vacate)
+        what = "starters.maintenance" if self.wishes.failback else "starters.failover"
+        argv = (what, "--inventory", self.lab.inventory, "--vacate", self.wishes.vacate)
         starter = await self.starter(*argv, "--reason", "demonstration", *watching, keyboard=not self.wishes.auto)
-        async with _beside(*self._beside_the_run()):
+        async with _beside(*await self._beside_the_run()):
             return await starter.wait()
 
-    def _beside_the_run(self) -> list[Coroutine[Any, Any, None]]:
-        work = [self._approve_everything()] if self.wishes.auto else []
-        return [*work, self._crash_the_worker()] if self.wishes.crash else work
+    async def _beside_the_run(self) -> list[Coroutine[Any, Any, None]]:
+        runs = await self.runs()
+        work = [runs.approve_everything()] if self.wishes.auto else []
+        return [*work, self._crash_the_worker(runs)] if self.wishes.crash else work
 
-    async def handle(self) -> WorkflowHandle[Any, Any]:
-        """The run."""
-        client = await Client.connect(self.server)
-        return client.get_workflow_handle(f"cluster-{load(Path(self.lab.inventory)).cluster}")
+    async def _crash_the_worker(self, runs: Runs) -> None:
+        """Kill the worker without warning in the middle of each outage, and start another one."""
+        for direction in ("failover", "failback"):
+            step = await runs.move(direction)
+            killed, at = await self.processes.kill("worker"), time.monotonic()
+            say(f"CRASH: worker {killed} was killed with SIGKILL during “{step['title']}”")
+            await self.start_worker()
+            say("another worker was started; nobody tells it anything")
+            await runs.end_of(direction, step["id"])
+            took = time.monotonic() - at
+            say(f"the run went on at the same step and ended it {took:.1f} s after the crash: “{step['title']}”")
 
-    async def _approve_everything(self) -> None:
-        """Do at each gate what a person does in the Web UI: read it, and send the signal it shows."""
-        handle, done = await self.handle(), set[str]()
-        while True:
-            for wait in (await _status(handle))["waits"]:
-                if wait["kind"] == "gate" and wait["code"] not in done:
-                    done.add(wait["code"])
-                    payload = {"gate": wait["gate"], "seen": wait["code"], "by": NOBODY}
-                    _say(f"nobody is asked here, so the signal approve is sent with {json.dumps(payload)}")
-                    await handle.signal("approve", payload)
-            await asyncio.sleep(POLL)
+    async def tell(self, before: dict[str, Any]) -> bool:
+        """Report and verdict. Returns whether all is as it should be.
 
-    async def _crash_the_worker(self) -> None:
-        """Kill the worker without warning in the middle of the outage, and start another one."""
-        handle = await self.handle()
-        step = await _first(handle, lambda step: step["state"] == "running" and step["kind"] == CRASH_DURING)
-        killed, at = await self.processes.kill("worker"), time.monotonic()
-        _say(f"CRASH: worker {killed} was killed with SIGKILL during “{step['title']}”")
-        await self.start_worker()
-        _say("another worker was started; nobody tells it anything")
-        await _first(handle, lambda one: one["id"] == step["id"] and one["state"] == "ended")
-        took = time.monotonic() - at
-        _say(f"the run went on at the same step and ended it {took:.1f} s after the crash: “{step['title']}”")
-
-    async def tell(self) -> bool:
-        """Report, auditors' verdict, run time over critical path. Returns whether the auditors are content."""
+        Args:
+            before: the truth of the lab at the beginning.
+        """
         print()
-        await (await self.starter("starters.report", "--inventory", self.lab.inventory)).wait()
-        handle = await self.handle()
-        status = await _status(handle)
-        violations = await self.lab.tell("end", {"vacated": self.wishes.vacate})
-        violations = violations or await self.lab.ask("violations")
-        print("\nThe lab (a simulation; see lab/README.md)\n" + "-" * 41)
-        print(*_callers(await self.lab.ask("callers")), sep="\n")
-        for violation in violations:
-            print(f"Auditors  VIOLATION of invariant {violation['invariant']}: {violation['what']}")
-        if not violations:
-            print("Auditors  silent: no invariant was broken at any moment")
-        print(f"Run time  {Ratio.of(await handle.query('plan', rpc_timeout=QUERY), status).text}")
+        which = ("--maintenance",) if self.wishes.failback else ()
+        await (await self.starter("starters.report", "--inventory", self.lab.inventory, *which)).wait()
+        verdict = await Verdict.of(await self.runs(), self.lab, self.wishes.vacate, before, back=self.wishes.failback)
+        print(*verdict.lines, sep="\n")
         print(f"Web UI    {self.web_ui} (until this demonstration ends)")
-        return not violations and bool(status["outcome"] == "completed")
-
-
-async def _first(handle: WorkflowHandle[Any, Any], fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The first step that fits, as soon as there is one."""
-    while True:
-        for step in (await _status(handle))["steps"]:
-            if fits(step):
-                return dict(step)
-        await asyncio.sleep(POLL)
-
-
-def _callers(counted: dict[str, Any]) -> list[str]:
-    return [
-        f"{who.capitalize():<9} {tally['served']} of {tally['attempted']} served, {tally['lost']} lost in the middle, "
-        f"{tally['refused']} refused; out of service for {tally['outage_seconds']:.1f} s"
-        for who, tally in counted.items()
-    ]
-
-
-def _say(text: str) -> None:
-    print(f"demo: {text}", flush=True)
-
-
-async def _status(handle: WorkflowHandle[Any, Any]) -> dict[str, Any]:
-    with contextlib.suppress(RPCError):  # no run yet, or no worker just now
-        status: dict[str, Any] = await handle.query("status", rpc_timeout=QUERY)
-        return status
-    return {"waits": [], "steps": []}
+        return verdict.good
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +164,7 @@ async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
-                _say(f"trouble beside the run: {result!r}")
+                say(f"trouble beside the run: {result!r}")
 
 
 @contextlib.asynccontextmanager
@@ -222,7 +177,7 @@ async def demonstration(wishes: Wishes, directory: Path) -> AsyncIterator[Demo]:
             demo = Demo(wishes, processes, lab, server, web_ui, health=f"127.0.0.1:{free_port()}")
             await demo.start_worker()
             await demo.until_ready()
-            _say(f"Temporal Web UI {web_ui}; the lab runs {lab.speed:g} times faster than life, seed {lab.seed}")
+            say(f"Temporal Web UI {web_ui}; the lab runs {lab.speed:g} times faster than life, seed {lab.seed}")
             yield demo
     finally:
         await processes.stop_all()
@@ -259,18 +214,19 @@ async def _start_lab(processes: Processes, wishes: Wishes) -> dict[str, Any]:
 
 
 async def main() -> int:
-    """Run the demonstration; 0 if the run completed and no invariant was broken."""
+    """Run the demonstration; 0 if it completed, no invariant was broken, and all is as it was."""
     wishes = Wishes.from_environment()
     directory = Path(tempfile.mkdtemp(prefix="failover-demo-"))
     async with demonstration(wishes, directory) as demo:
+        before = await demo.lab.ask("truth")
         code = await demo.run()
-        content = await demo.tell()
+        content = await demo.tell(before)
         if not wishes.auto:
             await asyncio.to_thread(input, "\nPress Enter to end the demonstration. ")
     if code == 0 and content:
         shutil.rmtree(directory)
         return 0
-    _say(f"exit code of the starter {code}; the logs are in {directory}")
+    say(f"exit code of the starter {code}; the logs are in {directory}")
     return code or 1
 
 

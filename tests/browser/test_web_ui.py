@@ -63,7 +63,7 @@ def told(details: str, signal: str, gate: str) -> Shown:
 
 async def result(demo: Demo) -> dict[str, Any]:
     """What the run ended with."""
-    found: dict[str, Any] = await (await demo.handle()).result()
+    found: dict[str, Any] = await (await demo.runs()).latest.result()
     return found
 
 
