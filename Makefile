@@ -19,7 +19,7 @@ $(READY): requirements/all.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## A failover of the reference cluster in the simulated lab (APPROVE=auto, CRASH=1, VACATE=vm-host-2)
+demo: $(READY) ## A whole maintenance in the simulated lab (APPROVE=auto, CRASH=1, VACATE=vm-host-2, FAILBACK=no)
 	@$(BIN)/python -m lab.demo
 
 check: $(READY) ## Lint, format, types, import arrows

@@ -117,6 +117,8 @@ class Demo:
         watching = ("--watch",) if self.wishes.auto else ("--watch", "--by", os.environ.get("USER", "operator"))
         what = "starters.maintenance" if self.wishes.failback else "starters.failover"
         argv = (what, "--inventory", self.lab.inventory, "--vacate", self.wishes.vacate)
+        if self.wishes.failback and not self.wishes.auto:
+            say(f"at the gate maintenance_finished {self.wishes.vacate} has booted, and its machines are still off")
         starter = await self.starter(*argv, "--reason", "demonstration", *watching, keyboard=not self.wishes.auto)
         async with _beside(*await self._beside_the_run()):
             return await starter.wait()
