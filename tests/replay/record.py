@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
 from inventory.loading import load
@@ -22,10 +22,13 @@ from inventory.notifications import Notifications, Webhook
 from procedure.facts import Facts
 from tests.conftest import FAST, TEMPORAL
 from tests.procedure.altered import drbd_with
+from tests.replay.maintenances import MAINTENANCES, maintained
+from tests.workflows.conftest import add_search_attributes
 from tests.workflows.driving import GATES, Run, own, start, worker_for
-from tests.workflows.paper_world import PaperWorld, Silent, failure
+from tests.workflows.paper_world import Clock, PaperWorld, Silent, failure, wall_clock
 from workflows import names
 from workflows.converter import DATA_CONVERTER
+from workflows.status import RunReport
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).with_name("histories")
@@ -101,15 +104,38 @@ STORIES: dict[str, Story] = {
 }
 
 
+def world_of(name: str, clock: Clock = wall_clock) -> PaperWorld:
+    inventory = load(ROOT / "deploy" / "inventories" / "reference.yaml")
+    return PaperWorld(own(inventory, cluster=f"replay-{name}"), clock)
+
+
 async def record(client: Client, name: str) -> None:
     vacate, prepare, act = STORIES[name]
-    world = PaperWorld(own(load(ROOT / "deploy" / "inventories" / "reference.yaml"), cluster=f"replay-{name}"))
+    world = world_of(name)
     prepare(world)
     async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
         run = await start(client, world, vacate)
         await act(run)
         report = await run.result()
         history = await run.handle.fetch_history()
+    write(name, history, report)
+
+
+async def record_maintenance(name: str) -> None:
+    """On a server whose clock jumps: a maintenance takes weeks."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=DATA_CONVERTER,
+        identity=IDENTITY,
+        test_server_existing_path=str(TEMPORAL.with_name("temporal-test-server")),
+    ) as environment:
+        await add_search_attributes(environment)
+        world = world_of(name, environment.get_current_time)
+        async with maintained(environment, name, world) as report:
+            handle = environment.client.get_workflow_handle(report.workflow_id, run_id=report.run_id)
+            write(name, await handle.fetch_history(), report)
+
+
+def write(name: str, history: WorkflowHistory, report: RunReport) -> None:
     # Stack traces name the folder of whoever records; replaying doesn't need it.
     told = history.to_json().replace(f"{Path.cwd()}/", "")
     (HISTORIES / f"{name}.json").write_text(told + "\n", encoding="utf-8")
@@ -125,8 +151,9 @@ async def main() -> None:
         dev_server_extra_args=list(FAST),
         dev_server_log_level="error",
     ) as environment:
-        for name in sys.argv[1:] or STORIES:
-            await record(environment.client, name)
+        wanted = sys.argv[1:] or (*STORIES, *MAINTENANCES)
+        for name in wanted:
+            await (record_maintenance(name) if name in MAINTENANCES else record(environment.client, name))
 
 
 if __name__ == "__main__":

@@ -44,8 +44,13 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
         data_converter=DATA_CONVERTER,
         test_server_existing_path=str(TEMPORAL.with_name("temporal-test-server")),
     ) as environment:
-        wanted = AddSearchAttributesRequest(namespace=environment.client.namespace)
-        for key in names.SEARCH_ATTRIBUTES:  # this server can add them, but not list those it has
-            wanted.search_attributes[key.name] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-        await environment.client.operator_service.add_search_attributes(wanted)
+        await add_search_attributes(environment)
         yield environment
+
+
+async def add_search_attributes(environment: WorkflowEnvironment) -> None:
+    """This server can add them, but not list those it has."""
+    wanted = AddSearchAttributesRequest(namespace=environment.client.namespace)
+    for key in names.SEARCH_ATTRIBUTES:
+        wanted.search_attributes[key.name] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    await environment.client.operator_service.add_search_attributes(wanted)

@@ -15,7 +15,7 @@ from inventory.models import Inventory
 from tests.workflows.driving import own, worker_for
 from tests.workflows.paper_world import PaperWorld
 from workflows import names
-from workflows.messages import FailoverRequest, HealthRequest
+from workflows.messages import FailoverRequest, HealthRequest, MaintenanceRequest
 from workflows.status import HealthReport
 
 
@@ -41,14 +41,14 @@ def with_unknown_keys(inventory: Inventory) -> dict[str, Any]:
     return {"inventory": document, "vacate": "vm-host-1"}
 
 
-@pytest.mark.parametrize("workflow", [names.FAILOVER, names.HEALTH_CHECK])
+@pytest.mark.parametrize("workflow", [names.FAILOVER, names.MAINTENANCE, names.HEALTH_CHECK])
 async def test_unknown_keys_in_the_inventory(client: Client, world: PaperWorld, workflow: str) -> None:
     text = await refused(client, world, workflow, with_unknown_keys(world.inventory))
     assert "inventory.colour: Extra inputs are not permitted" in text
     assert "inventory.machines.3.adress" in text
 
 
-@pytest.mark.parametrize("workflow", [names.FAILOVER, names.HEALTH_CHECK])
+@pytest.mark.parametrize("workflow", [names.FAILOVER, names.MAINTENANCE, names.HEALTH_CHECK])
 @pytest.mark.parametrize(
     ("values", "part"),
     [
@@ -69,9 +69,28 @@ async def test_no_request_at_all(
 
 async def test_an_unknown_host(client: Client, world: PaperWorld) -> None:
     allowed = "VM-Host 'vm-host-3' is not in the inventory of {}; allowed: vm-host-1, vm-host-2."
-    for workflow, model in ((names.FAILOVER, FailoverRequest), (names.HEALTH_CHECK, HealthRequest)):
+    models = ((names.FAILOVER, FailoverRequest), (names.HEALTH_CHECK, HealthRequest))
+    for workflow, model in (*models, (names.MAINTENANCE, MaintenanceRequest)):
         request = model(inventory=world.inventory, vacate="vm-host-3")
         assert allowed.format(world.inventory.cluster) in await refused(client, world, workflow, request)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "part"),
+    [
+        ({"both": "perhaps"}, "both: Input should be a valid boolean"),
+        ({"so_far": {}}, "so_far.began: Field required"),
+        ({"until": "friday"}, "until: Extra inputs are not permitted"),
+    ],
+)
+async def test_a_maintenance_that_is_asked_for_in_a_wrong_way(
+    client: Client, world: PaperWorld, wrong: dict[str, object], part: str
+) -> None:
+    document = json.loads(world.inventory.model_dump_json())
+    request = {"inventory": document, "vacate": "vm-host-1", **wrong}
+    text = await refused(client, world, names.MAINTENANCE, request)
+    assert part in text
+    assert "It takes one JSON object with the fields inventory, reason, requested_by, vacate, both, so_far." in text
 
 
 async def test_a_health_check_alone_judges_as_if_the_active_side_went(client: Client, reference: Inventory) -> None:
