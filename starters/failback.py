@@ -12,12 +12,13 @@ from temporalio.client import Client
 
 from inventory.models import Inventory
 from starters import options, starting
+from starters.carrying_on import add_adopt, adopted, ended_in_the_middle
 from starters.connection import connected
 from starters.exit_codes import ExitCode
 from starters.former import Former, last_failover, named_failover, saved_failover
 from starters.running import Stopped, run_and_exit
 from starters.starting import start_and_tell
-from workflows import opening
+from workflows import names, opening
 from workflows.messages import FailbackRequest, Restored
 
 _EXAMPLES = """\
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: the last one of the cluster that completed); `none` restores the normal state of the inventory",
     )
     made.add_argument("--return", dest="returning", metavar="HOST", help="VM-Host that comes back (default: as --of)")
+    add_adopt(made)
     starting.add_options(made)
     return made
 
@@ -53,6 +55,8 @@ async def work(given: argparse.Namespace) -> ExitCode:
     if given.returning is not None:
         options.check_host(inventory, given.returning)
     client = await connected()
+    if given.adopt:
+        return await _carry_on(client, inventory, given)
     former = await _former(client, inventory, given.of)
     returning = _returning(inventory, given.returning, former)
     request = FailbackRequest(
@@ -61,10 +65,24 @@ async def work(given: argparse.Namespace) -> ExitCode:
         of=_restored(former),
         reason=given.reason[:1000],
         requested_by=given.by[:100],
+        after=await ended_in_the_middle(client, inventory.cluster, given.inventory),
     )
     restored = f"as found before {former.text}" if former else "the normal state of the inventory: no failover is known"
     print(f"Restored is: {restored}")
     return await start_and_tell(client, opening.failback(request, f"Restored is: {restored}"), given)
+
+
+async def _carry_on(client: Client, inventory: Inventory, given: argparse.Namespace) -> ExitCode:
+    """With the plan of the run that is carried on: what it restores is part of it."""
+    found = await adopted(client, inventory, given.adopt, names.FAILBACK, given.returning)
+    request = FailbackRequest(
+        inventory=inventory,
+        returning=found.plan.vacated,
+        adopt=found,
+        reason=given.reason[:1000],
+        requested_by=given.by[:100],
+    )
+    return await start_and_tell(client, opening.failback(request, f"Carries on run {found.run_id}"), given)
 
 
 async def _former(client: Client, inventory: Inventory, of: str | None) -> Former | None:

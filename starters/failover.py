@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 
 from starters import options, starting
+from starters.carrying_on import add_adopt, adopted, ended_in_the_middle
 from starters.connection import connected
 from starters.exit_codes import ExitCode
 from starters.running import run_and_exit
 from starters.starting import start_and_tell
-from workflows import opening
+from workflows import names, opening
 from workflows.messages import FailoverRequest
 
 _EXAMPLES = """\
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         examples=_EXAMPLES,
     )
     made.add_argument("--vacate", metavar="HOST", required=True, help="VM-Host that is to be taken down")
+    add_adopt(made)
     starting.add_options(made)
     return made
 
@@ -38,10 +40,16 @@ async def work(given: argparse.Namespace) -> ExitCode:
     """Check, start, tell how to go on."""
     inventory = options.inventory_of(given.inventory)
     options.check_host(inventory, given.vacate)
+    client = await connected()
     request = FailoverRequest(
-        inventory=inventory, vacate=given.vacate, reason=given.reason[:1000], requested_by=given.by[:100]
+        inventory=inventory,
+        vacate=given.vacate,
+        reason=given.reason[:1000],
+        requested_by=given.by[:100],
+        adopt=await adopted(client, inventory, given.adopt, names.FAILOVER, given.vacate) if given.adopt else None,
+        after=None if given.adopt else await ended_in_the_middle(client, inventory.cluster, given.inventory),
     )
-    return await start_and_tell(await connected(), opening.failover(request), given)
+    return await start_and_tell(client, opening.failover(request), given)
 
 
 if __name__ == "__main__":

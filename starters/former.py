@@ -47,16 +47,26 @@ async def last_failover(client: Client, cluster: str) -> Former | None:
     return None
 
 
+def parsed(cluster: str, name: str) -> str | None:
+    """The run id in WORKFLOW_ID or WORKFLOW_ID/RUN_ID; None: the latest run is meant.
+
+    Raises:
+        Stopped: it belongs to another cluster.
+    """
+    workflow_id, _, run_id = name.partition("/")
+    if workflow_id != names.workflow_id(cluster):
+        text = f"{workflow_id!r} is no run of cluster {cluster}; its runs are called {names.workflow_id(cluster)!r}."
+        raise Stopped(ExitCode.USAGE, text)
+    return run_id or None
+
+
 async def named_failover(client: Client, cluster: str, name: str) -> Former:
     """The failover that a person named by its workflow id, with or without its run id.
 
     Raises:
         Stopped: it belongs to another cluster, is no failover, or did not complete.
     """
-    workflow_id, _, run_id = name.partition("/")
-    if workflow_id != names.workflow_id(cluster):
-        text = f"{workflow_id!r} is no run of cluster {cluster}; its runs are called {names.workflow_id(cluster)!r}."
-        raise Stopped(ExitCode.USAGE, text)
+    run_id = parsed(cluster, name)
     if not run_id:
         former = await last_failover(client, cluster)
         if former is None:

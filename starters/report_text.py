@@ -77,6 +77,7 @@ def _head(report: RunReport) -> Lines:
         f"Ended         {moment(report.ended)}, after {took(report.ended - report.began)}"
         if report.ended
         else "Ended         not yet",
+        *([f"Carries on    run {report.adopted}, which ended in the middle"] if report.adopted else []),
         f"Requested by  {report.requested_by or 'nobody named'}",
         f"Reason        {report.reason or 'none given'}",
         f"Expected      {took(report.expected) or 'unknown'}, outage {took(report.expected_outage) or 'unknown'}",

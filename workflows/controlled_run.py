@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import names
     from workflows.details import render
     from workflows.executor import Executor
+    from workflows.gates import code_from
     from workflows.ledger import Ledger
     from workflows.messages import CANCELLED, SIGNAL_MODELS, Answer, Decide, RunRequest
     from workflows.notifying import Notifier
@@ -81,13 +82,13 @@ class ControlledRun:
     def _after_reset(self, seed: int) -> None:
         # Temporal repeats old signals when a run is reset; a gate that was open then must not take an old approval.
         # Called outside of the workflow's loop, and errors are swallowed: nothing of `workflow` may be used here.
-        self._ledger.renew_codes(seed)
+        self._ledger.renew_codes(lambda: code_from(seed))
         self._changed()
 
     # The procedure
 
     async def _procedure(self, executor: Executor) -> None:
-        facts = await executor.observe(rounds(executor.situation, self._intent))
+        facts = await executor.observe(rounds(executor.situation, self._asked))
         if self._ledger.abort is not None:
             self._conclude(*self._aborted(touched=False))
             return
@@ -95,7 +96,7 @@ class ControlledRun:
         if plan is None:
             return
         self._plan_is(plan)
-        await executor.run(plan, digest=self._drawn_up.plan_digest, seen=self._drawn_up.seen)
+        await executor.run(plan)
         if self._ledger.abort is not None and executor.touched(plan):
             await executor.clean_up(plan)
         self._conclude(*self._judge_the_run(plan, executor))
@@ -106,7 +107,7 @@ class ControlledRun:
 
     async def _drawn(self, executor: Executor, facts: Facts) -> Plan | None:
         """The plan; None where there is none and the run has ended."""
-        intent = self._intent.model_copy(update={"reference": self.reference})
+        intent = self._asked
         if workflow.patched(PLAN_IN_HISTORY):
             drawn_up = await executor.draw_up(intent, facts)
         else:
@@ -115,9 +116,16 @@ class ControlledRun:
             self._conclude(RunOutcome.FAILED, f"Not started, since no plan was made. {drawn_up.text}")
             return None
         self._drawn_up = drawn_up
+        if drawn_up.plan is not None:
+            self._ledger.plan(drawn_up.plan.steps)
+            self._ledger.adopt(drawn_up.already, workflow.now())
         if drawn_up.plan is None:
             self._conclude(RunOutcome.FAILED, _why_not_started(drawn_up))
         return drawn_up.plan
+
+    @property
+    def _asked(self) -> Intent:
+        return self._intent.model_copy(update={"reference": self.reference, "adopted": self._request.adopt})
 
     def _aborted(self, *, touched: bool) -> tuple[RunOutcome, str]:
         abort = self._ledger.abort
@@ -151,7 +159,9 @@ class ControlledRun:
 
     @property
     def reference(self) -> str:
-        """Names the run in backups, snapshots and silences."""
+        """Names the run in backups, snapshots and silences; what an adopted run has made keeps its name."""
+        if self._request.adopt is not None:
+            return self._request.adopt.plan.reference
         return f"{self._request.inventory.cluster}-{self._began:%Y%m%dT%H%M%SZ}"
 
     def _conclude(self, outcome: RunOutcome, reason: str) -> None:
@@ -211,6 +221,8 @@ class ControlledRun:
             "outcome": self._outcome,
             "outcome_reason": self._outcome_reason,
             "inventory_digest": self._inventory_digest,
+            "adopted": request.adopt.run_id if request.adopt else "",
+            "carry_on": request.after.text if request.after else "",
             "health": self._drawn_up.health,
             "as_found": self._drawn_up.as_found,
             "steps": tuple(self._ledger.records.values()),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from inventory.models import Inventory
+from procedure.adopting import Adopted
 from procedure.as_found import AsFound
 from workflows.so_far import SoFar
 
@@ -25,12 +26,36 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class FormerRun(Message):
+    """A run that ended without its clean-up, as the server knows it."""
+
+    workflow_id: str
+    run_id: str
+    ended_as: str
+    """Terminated, timed out, …"""
+    command: str
+    """What to type to carry it on."""
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        return (
+            f"Run {self.run_id} of this cluster has not ended by itself: it was {self.ended_as}. If what is not well "
+            f"is what that run left behind, carry it on: {self.command}"
+        )
+
+
 class RunRequest(Message):
     """What the start of every run says."""
 
     inventory: Inventory
     reason: Text = ""
     requested_by: Text = ""
+
+    adopt: Adopted | None = None
+    """A run of this cluster that ended in the middle, which this one carries on."""
+    after: FormerRun | None = None
+    """A run of this cluster that ended in the middle just before, and is not carried on."""
 
     @property
     @abstractmethod

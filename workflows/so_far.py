@@ -29,7 +29,6 @@ class SoFar(Told):
 
     began: datetime
     plan: Plan
-    plan_digest: str = ""
     ledger: LedgerState
     runs: tuple[RunView, ...] = ()
     told: tuple[Mark, ...] = ()

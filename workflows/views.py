@@ -84,7 +84,8 @@ def next_steps(report: RunReport) -> tuple[str, ...]:
         return (*_skipped(report), *maintenance_views.next_steps(report))
     if not report.plan_digest:
         ill = _ill(report)
-        return (*ill, _BEGIN_AGAIN) if ill else (_AT_ANY_TIME,)
+        carry_on = (report.carry_on,) if report.carry_on else ()
+        return (*carry_on, *ill, _BEGIN_AGAIN) if ill else (_AT_ANY_TIME,)
     return (*_skipped(report), *_troubled(report), *_undone(report))
 
 
