@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.engine import StepStopped, carry_out
+from activities.errors import Transient
 from activities.failures import Log, as_failures, is_last_attempt
 from activities.hands import Hands
 from activities.heartbeat import Heartbeater
@@ -24,15 +25,20 @@ from inventory.digest import digest
 from inventory.models import Inventory
 from procedure.commands import AnyCommand
 from procedure.drawing_up import DrawnUp, draw_up
+from procedure.facts import Facts
+from procedure.material import statements
 from procedure.orders import (
     DRAW_UP,
     OBSERVE,
+    SEE_FACTS,
     TRANSIENT,
     WATCH_OUTAGE,
     DrawUpOrder,
     Observed,
     ObserveOrder,
     OutageOrder,
+    Seen,
+    SeeOrder,
     StepOrder,
 )
 from procedure.reports import Outage, StepProblem, StepReport
@@ -64,7 +70,8 @@ class StepActivities:
 
     def all(self) -> list[Callable[..., Awaitable[Any]]]:
         """For `temporalio.worker.Worker(activities=...)`."""
-        return [self.observe, self.draw_up, self.watch_outage, *(self._activity_for(kind) for kind in command_kinds())]
+        steps = (self._activity_for(kind) for kind in command_kinds())
+        return [self.observe, self.see_facts, self.draw_up, self.watch_outage, *steps]
 
     @activity.defn(name=OBSERVE)
     async def observe(self, order: ObserveOrder) -> Observed:
@@ -75,6 +82,21 @@ class StepActivities:
             async with _heartbeater() as heartbeat:
                 heartbeat.tell(f"observing: {len(order.subjects)} subjects")
                 return Observed(observations=await self._hands.observe_all(order.subjects))
+
+    @activity.defn(name=SEE_FACTS)
+    async def see_facts(self, order: SeeOrder) -> Seen:
+        """Look at what a gate watches, and tell what matters; a connection that is lost is tried again."""
+        log, last_attempt = _logger(step=order.step_id), is_last_attempt()
+        with as_failures(order.cluster, "the state is known", log, last_attempt=last_attempt):
+            self._must_be_mine(order.cluster, order.inventory_digest)
+            async with _heartbeater() as heartbeat:
+                heartbeat.tell(f"looking once more: {len(order.subjects)} subjects")
+                observations = await self._hands.observe_all(order.subjects)
+            lost = next((o for o in observations if o.trouble == "transient"), None)
+            if lost is not None and not last_attempt:
+                raise Transient(order.cluster, lost.problem)
+            situation = Situation(self._inventory, order.vacated)
+            return Seen(statements=statements(situation, Facts(observations=observations), order.subjects))
 
     @activity.defn(name=DRAW_UP)
     async def draw_up(self, order: DrawUpOrder) -> DrawnUp:

@@ -17,6 +17,7 @@ from procedure.commands.base import Command
 from procedure.facts import DaemonFact, Facts
 from procedure.health_check import backends_match, reachable, round_of, subjects_of
 from procedure.invariants import SPLIT_BRAIN_NEXT, not_seen, one_primary, servers_cross
+from procedure.material import is_material
 from procedure.plan import Gate, Observe, OperatorTask, Plan, Step
 from procedure.reports import Outcome
 from procedure.situation import Situation
@@ -198,7 +199,7 @@ def plan(situation: Situation, adopted: Adopted, facts: Facts) -> tuple[Plan, tu
 
     def again(step: Step) -> Step:
         if step.id in gates and isinstance(step.action, Gate):
-            gate = step.action.model_copy(update={"question": asked})
+            gate = step.action.model_copy(update={"question": asked, "watches": _watched(situation, adopted)})
             return step.model_copy(update={"title": asked, "action": gate})
         if step in remaining:
             # What it waited for may be over, so it must wait for the gate itself.
@@ -207,6 +208,13 @@ def plan(situation: Situation, adopted: Adopted, facts: Facts) -> tuple[Plan, tu
 
     steps = tuple(again(step) for step in adopted.plan.steps)
     return adopted.plan.model_copy(update={"steps": steps}), already
+
+
+def _watched(situation: Situation, adopted: Adopted) -> tuple[Subject, ...]:
+    """What the decision is bound to: all that the health check looked at."""
+    looked = (step.action for step in rounds(situation, adopted))
+    subjects = (s for action in looked if isinstance(action, Observe) for s in action.subjects)
+    return tuple(subject for subject in subjects if is_material(subject))
 
 
 def _question(adopted: Adopted, done: int, remaining: list[Step]) -> str:

@@ -13,6 +13,7 @@ from procedure.commands import AnyCommand, StartComponent, StopComponent
 from procedure.conditions import is_service
 from procedure.plan import ChildRun, Direction, Gate, GateName, OperatorTask, Plan, Stage, Step, Upkeep
 from procedure.situation import Situation
+from procedure.subjects import Subject
 
 Over = tuple[str, ...]
 """Ids of steps that must be over: what a stage hands to those that wait for it."""
@@ -56,7 +57,15 @@ class Draft:
         return self.add(self._task_step(stage, name, task, after, title))
 
     def gate(
-        self, stage: int, name: GateName, question: str, *, after: Over, vouched: Over = (), checklist: Over = ()
+        self,
+        stage: int,
+        name: GateName,
+        question: str,
+        *,
+        after: Over,
+        vouched: Over = (),
+        checklist: Over = (),
+        watches: tuple[Subject, ...] = (),
     ) -> Over:
         """A gate as a step; where the inventory switches it off, a task with what a person would have looked at there.
 
@@ -70,7 +79,14 @@ class Draft:
             task = OperatorTask(target="cluster", instructions="\n".join(items), expected=BY_HAND)
             title = f"See for yourself, instead of the gate {words}"
             return self.ask(stage, f"instead-of-gate-{name}", task, after=after, title=title) if items else after
-        action = Gate(name=name, question=question, deadline=policy.deadline, vouched=vouched, checklist=checklist)
+        action = Gate(
+            name=name,
+            question=question,
+            deadline=policy.deadline,
+            vouched=vouched,
+            checklist=checklist,
+            watches=watches,
+        )
         gate_id = self._id(stage, f"gate-{name}")
         return self.add(Step(id=gate_id, stage=stage, title=question, action=action, after=after))
 

@@ -10,7 +10,8 @@ from procedure import adopting, failback, failover, health_check, maintenance, o
 from procedure.adopting import Adopted, Already
 from procedure.as_found import AsFound
 from procedure.facts import Facts
-from procedure.plan import Direction, Plan, Step
+from procedure.material import Statement, statements
+from procedure.plan import Direction, Gate, Plan, Step
 from procedure.situation import Situation
 from procedure.values import Value
 from procedure.verdicts import Verdict
@@ -40,6 +41,10 @@ class DrawnUp(Value):
     plan: Plan | None = None
     problem: str = ""
     """Why there is no plan; empty where the health check says it, or where there is one."""
+    plan_digest: str = ""
+    """Of the plan, as it was when it was drawn up: another version of the product would write another plan down."""
+    seen: tuple[Statement, ...] = ()
+    """What the health check tells about all that the first gate watches."""
     already: tuple[Already, ...] = ()
     """Steps that an adopted run has done."""
 
@@ -62,6 +67,20 @@ def judge(situation: Situation, intent: Intent, facts: Facts) -> tuple[Verdict, 
 
 def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     """Judge the facts and, if they allow a run, make its plan. A maintenance touches nothing itself: its runs look."""
+    drawn_up = _judged(situation, intent, facts)
+    if drawn_up.plan is None:
+        return drawn_up
+    gate = first_gate(drawn_up.plan)
+    seen = statements(situation, facts, gate.watches) if gate else ()
+    return drawn_up.model_copy(update={"plan_digest": drawn_up.plan.digest, "seen": seen})
+
+
+def first_gate(plan: Plan) -> Gate | None:
+    """The gate at which the facts of the health check may still be fresh."""
+    return next((step.action for step in plan.steps if isinstance(step.action, Gate)), None)
+
+
+def _judged(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     if intent.direction == "maintenance":
         return DrawnUp(plan=maintenance.plan(situation, intent.reference, both=intent.both))
     if intent.adopted is not None:

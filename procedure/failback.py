@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from inventory.models import AlertmanagerMonitoring, CommandPower, Machine, Role
-from procedure import one_sided_check, who
+from procedure import one_sided_check, watching, who
 from procedure import shared_stages as shared
 from procedure.as_found import AsFound, ComponentFound
 from procedure.commands import (
@@ -155,7 +155,8 @@ def approve_start(draft: Draft, *, after: Over) -> Over:
     state = "the state that was found before the failover" if draft.as_found.observed else "its normal state"
     question = f"Bring {draft.situation.vacated} back, and the cluster to {state}?"
     vouched = shared.vouched_for(draft.inventory, draft.situation.surviving_side())
-    return draft.gate(0, "before_start", question, after=after, vouched=vouched)
+    watches = watching.one_side(draft.situation)
+    return draft.gate(0, "before_start", question, after=after, vouched=vouched, watches=watches)
 
 
 def comment(draft: Draft) -> str:
@@ -413,7 +414,8 @@ def approve_functionality(draft: Draft, *, after: Over) -> Over:
     question = "Is the system fully operational on both VM-Hosts?"
     addresses = shared.address_parameters(draft.inventory, daemon_home(draft), "runs again on {home}.")
     checklist = (*draft.inventory.checklist, *addresses)
-    return draft.gate(15, "functionality", question, after=after, checklist=checklist)
+    watches = watching.everything(draft.situation)
+    return draft.gate(15, "functionality", question, after=after, checklist=checklist, watches=watches)
 
 
 def remove_backups(draft: Draft, earlier: str, *, after: Over) -> Over:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from inventory.models import AlertmanagerMonitoring, CommandPower, Machine, Role
 from inventory.values import show_duration
-from procedure import health_check, who
+from procedure import health_check, watching, who
 from procedure import shared_stages as shared
 from procedure.as_found import AsFound
 from procedure.commands import (
@@ -137,7 +137,8 @@ def approve_start(draft: Draft, *, after: Over) -> Over:
     vacated, surviving = draft.situation.vacated, draft.situation.surviving
     question = f"Vacate {vacated}, so that {surviving} goes on alone?"
     vouched = (*shared.vouched_for(draft.inventory, draft.inventory.machines), *backup_goes_down(draft))
-    return draft.gate(0, "before_start", question, after=after, vouched=vouched)
+    watches = watching.everything(draft.situation)
+    return draft.gate(0, "before_start", question, after=after, vouched=vouched, watches=watches)
 
 
 def backup_goes_down(draft: Draft) -> tuple[str, ...]:
@@ -313,7 +314,8 @@ def approve_power_off(draft: Draft, *, after: Over) -> Over:
     )
     when = "is started on {home} when its 8-Server runs again."
     address_parameters = shared.address_parameters(draft.inventory, daemon_home(draft), when)
-    return draft.gate(9, "before_power_off", question, after=after, checklist=address_parameters)
+    watches = watching.without_software(draft.situation)
+    return draft.gate(9, "before_power_off", question, after=after, checklist=address_parameters, watches=watches)
 
 
 def shut_down_machines(draft: Draft, *, after: Over) -> Over:
@@ -421,7 +423,8 @@ def approve_functionality(draft: Draft, *, after: Over) -> Over:
     vacated, maintenance = draft.situation.vacated, show_duration(draft.inventory.monitoring.maintenance)
     draft.note(13, f"From the gate on, all machines of {vacated} stay silenced for {maintenance}.")
     question = f"Is the system fully operational on {draft.situation.surviving} alone?"
-    return draft.gate(13, "functionality", question, after=after, checklist=draft.inventory.checklist)
+    watches = watching.one_side(draft.situation)
+    return draft.gate(13, "functionality", question, after=after, checklist=draft.inventory.checklist, watches=watches)
 
 
 def remove_backups(draft: Draft, *, after: Over) -> Over:

@@ -11,6 +11,7 @@ from inventory.models import Timings
 from procedure.commands import AnyCommand
 from procedure.drawing_up import Intent
 from procedure.facts import Facts, Observation
+from procedure.material import Statement
 from procedure.notices import Notice
 from procedure.subjects import Subject
 from procedure.values import Value
@@ -26,6 +27,9 @@ DRAW_UP: Final = "draw_up_plan"
 """Name of the activity that judges the health check and makes the plan: `DrawUpOrder` in, `DrawnUp` out."""
 NOTIFY: Final = "notify"
 """Name of the activity that tells one target of one notice: `NotifyOrder` in, what the target answered out."""
+
+SEE_FACTS: Final = "see_facts"
+"""Name of the activity that looks at what a gate watches and tells what matters: `SeeOrder` in, `Seen` out."""
 
 TRANSIENT: Final = "transient"
 """Type of the one activity failure that is retried. All other types are a `StepProblem.kind` and are not."""
@@ -76,6 +80,21 @@ class DrawUpOrder(_Order):
     """Name of the VM-Host that goes down, or comes back."""
     intent: Intent
     facts: Facts
+
+
+class SeeOrder(_Order):
+    """Look at what a gate watches, all at the same time. Nothing is touched."""
+
+    step_id: str
+    vacated: str
+    """Name of the VM-Host that goes down, or comes back."""
+    subjects: tuple[Subject, ...]
+
+
+class Seen(Value):
+    """What matters of it, in words that stay in the history of the run."""
+
+    statements: tuple[Statement, ...] = ()
 
 
 class OutageOrder(_Order):

@@ -36,6 +36,8 @@ class Gate(Value):
     """What the approver vouches for, because no provider can tell."""
     checklist: tuple[str, ...] = ()
     """What the approver has tried before saying yes."""
+    watches: tuple[Subject, ...] = ()
+    """What approvals are bound to: they are void when it has changed since it was shown."""
 
 
 class OperatorTask(Value):

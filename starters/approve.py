@@ -11,6 +11,7 @@ from procedure.plan import Plan
 from starters import options
 from starters.deciding import must_agree, run_of, say, status_of
 from starters.exit_codes import ExitCode
+from starters.gates import tell_what_became_of
 from starters.running import run_and_exit
 from starters.runs import NoAnswer, Run
 from starters.screens import question
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def work(given: argparse.Namespace) -> ExitCode:
-    """Show, ask, approve."""
+    """Show, ask, approve; and see whether the gate opens."""
     run = await run_of(given)
     status = await status_of(run)
     wait = pick(status, ("gate",), given.gate)
@@ -43,7 +44,9 @@ async def work(given: argparse.Namespace) -> ExitCode:
     print()
     await must_agree(given, f"Approve gate {wait.gate} as {given.by}?")
     # The code is the one that was just shown: a gate that closed and opened again in between is not meant.
-    return await say(run, "approve", gate=wait.gate, seen=wait.code, by=given.by, comment=given.comment)
+    said = await say(run, "approve", gate=wait.gate, seen=wait.code, by=given.by, comment=given.comment)
+    await tell_what_became_of(run, wait)
+    return said
 
 
 async def _plan(run: Run) -> Plan | None:

@@ -125,14 +125,23 @@ def decision_line(said: DecisionRecord) -> str:
 def question(wait: Wait, status: Status, plan: Plan | None) -> list[str]:
     """What an approver must have seen: plan, facts, and last, above the prompt, the question."""
     lines = [f"Plan {plan.digest}", *(f"  {line}" for line in plan_lines(plan)), ""] if plan else []
-    lines += ["Facts", *(f"  {fact}" for fact in _facts(status)), *_gate_lines(wait, plan)]
+    lines += ["Facts", *(f"  {fact}" for fact in _facts(status))]
+    lines += ["", "Seen, and what the approval is bound to", *(f"  {fact}" for fact in _bound(wait))] * bool(
+        _bound(wait)
+    )
+    lines += _gate_lines(wait, plan)
     return [*lines, "", f"Gate {wait.gate}: {wait.title}", *(f"  {line}" for line in text_lines(wait))]
+
+
+def _bound(wait: Wait) -> tuple[str, ...]:
+    return wait.bound.facts if wait.bound else ()
 
 
 def text_lines(wait: Wait) -> list[str]:
     """What a wait says beyond its title."""
     text = wait.text.splitlines() if wait.text != wait.title else []
-    return [*text, *filter(None, [standing(wait)])]
+    changes = ["Shown anew: approvals are void, since this has changed:", *(f"  - {line}" for line in wait.changes)]
+    return [*text, *(changes if wait.changes else ()), *filter(None, [standing(wait)])]
 
 
 def _gate_lines(wait: Wait, plan: Plan | None) -> list[str]:

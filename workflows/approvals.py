@@ -5,11 +5,27 @@ Pure: no clock, no Temporal. What was approved so far stands in the wait that pe
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 
 from inventory.approval import Approval
 from workflows.messages import Approve
-from workflows.status import Given, Rules, Wait
+from workflows.status import Bound, Given, Rules, Wait
+
+
+def code_at(gate: str, bound: Bound | None, number: int) -> str:
+    """The code of a gate: short enough to be typed, and another one whenever plan or facts differ, or it opens again.
+
+    Args:
+        gate: its name.
+        bound: what is shown there; None: in a run of an earlier version.
+        number: by chance, a new one whenever the gate is shown anew.
+    """
+    if bound is None:
+        return f"{number & 0xFFFFFF:06x}"
+    parts = [gate, bound.plan, f"{number:x}", *(f"{one.source} {one.text}" for one in bound.statements)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
 def rules_at(approval: Approval, gate: str, requester: str) -> Rules:

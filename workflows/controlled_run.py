@@ -23,7 +23,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows import names
     from workflows.details import render
     from workflows.executor import Executor
-    from workflows.gates import code_from
     from workflows.ledger import Ledger
     from workflows.messages import CANCELLED, SIGNAL_MODELS, Answer, Decide, RunRequest
     from workflows.notifying import Notifier
@@ -82,7 +81,7 @@ class ControlledRun:
     def _after_reset(self, seed: int) -> None:
         # Temporal repeats old signals when a run is reset; a gate that was open then must not take an old approval.
         # Called outside of the workflow's loop, and errors are swallowed: nothing of `workflow` may be used here.
-        self._ledger.renew_codes(lambda: code_from(seed))
+        self._ledger.renew_codes(seed)
         self._changed()
 
     # The procedure
@@ -96,7 +95,7 @@ class ControlledRun:
         if plan is None:
             return
         self._plan_is(plan)
-        await executor.run(plan)
+        await executor.run(plan, digest=self._drawn_up.plan_digest, seen=self._drawn_up.seen)
         if self._ledger.abort is not None and executor.touched(plan):
             await executor.clean_up(plan)
         self._conclude(*self._judge_the_run(plan, executor))

@@ -158,7 +158,9 @@ def _wait(wait: Wait, text_limit: int) -> str:
     lines += _items("You vouch for", wait.vouched, text_limit) + _items(
         "Done and seen before you approve", wait.checklist, text_limit
     )
+    lines += _items("**Shown anew: approvals are void, since this has changed**", wait.changes, text_limit)
     lines += [_line(f"**{standing(wait)}**", text_limit), ""] if standing(wait) else []
+    lines += _items("What matters now", wait.bound.facts if wait.bound else (), min(text_limit, 320))
     lines += [_deadline(wait), ""]
     lines.append("To answer: More Actions → Send a Signal, choose the signal, paste the JSON, put in your name.")
     # Without the empty line it would be no list.

@@ -16,13 +16,14 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from procedure.commands.base import Command
-    from procedure.drawing_up import DrawnUp, Intent
+    from procedure.drawing_up import DrawnUp, Intent, first_gate
     from procedure.facts import Facts, Observation
+    from procedure.material import Statement
     from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
     from workflows.draining import overdue
-    from workflows.gates import GateKeeper
+    from workflows.gates import Fresh, GateKeeper
     from workflows.ledger import Ledger, Resolution
     from workflows.messages import Confirm, Extend, Retry, Skip
     from workflows.outage_watch import OutageWatch
@@ -63,7 +64,7 @@ class Executor:
             gives_up=lambda: self._gives_up,
         )
         self._watch = OutageWatch(self.situation.inventory, self.inventory_digest, self.notes)
-        self._gates = GateKeeper(self.ledger, self.changed)
+        self._gates = GateKeeper(self.ledger, self.changed, self._workers.see)
 
     @property
     def outage(self) -> Outage | None:
@@ -106,8 +107,17 @@ class Executor:
         """Have the facts judged and the plan made."""
         return await self._workers.draw_up(intent, facts)
 
-    async def run(self, plan: Plan) -> None:
-        """Run a plan to its end, or to the end of an abort."""
+    async def run(self, plan: Plan, *, digest: str = "", seen: tuple[Statement, ...] = ()) -> None:
+        """Run a plan to its end, or to the end of an abort.
+
+        Args:
+            plan: what to do.
+            digest: of the plan, as it was when it was drawn up; empty: it is made anew.
+            seen: just before, of what its first gate watches.
+        """
+        gate = first_gate(plan)
+        fresh = Fresh(gate.watches, seen, workflow.now()) if gate and seen else None
+        self._gates.begin(digest or plan.digest, fresh)
         self.ledger.plan(plan.steps)
         upkeep = [asyncio.create_task(self._keep_up(each)) for each in plan.upkeep]
         interrupting = asyncio.create_task(self._interrupt_when_aborted())

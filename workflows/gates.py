@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from procedure.material import Statement, changed, unseen
+    from procedure.orders import Seen
     from procedure.plan import Gate, Step
-    from procedure.reports import Outcome
+    from procedure.reports import Outcome, StepProblem
+    from procedure.subjects import Subject
     from workflows import approvals
     from workflows.ledger import Ledger
     from workflows.messages import Abort, Approve, Reject
-    from workflows.status import StepState, Wait
+    from workflows.status import Bound, StepState, Wait
 
 SETTLED = timedelta(milliseconds=1)
 """After a decision at a gate: no time is needed, but another workflow task is. The server takes up to 1 s for it."""
 
 
-def code_from(number: int) -> str:
-    """The code of a gate: short enough to be typed, and another one whenever the gate is met again."""
-    return f"{number & 0xFFFFFF:06x}"
+FRESH = timedelta(minutes=1)
+"""What the health check has seen is shown at the first gate, if it is no older."""
+BOUND_TO_WHAT_WAS_SEEN = "bound-to-what-was-seen"
+"""Patch: at the gates of runs begun before it nothing is looked at, and their codes are numbers by chance."""
+See = Callable[[str, Gate], Awaitable[Seen | StepProblem]]
+"""Looks at what a gate watches, in an activity of that id."""
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What was seen before a plan began."""
+
+    subjects: tuple[Subject, ...]
+    statements: tuple[Statement, ...]
+    at: datetime
 
 
 @dataclass
@@ -32,16 +47,83 @@ class GateKeeper:
     ledger: Ledger
     changed: Callable[[], None]
     """Called whenever something that people see has changed."""
+    see: See
+    """Looks at what a gate watches."""
+    _plan: str = ""
+    """Digest of the plan that is carried out."""
+    _fresh: Fresh | None = None
+    _looks: dict[str, int] = field(default_factory=dict)
+    """By step: how often it was looked at."""
+
+    def begin(self, plan: str, fresh: Fresh | None) -> None:
+        """A plan begins.
+
+        Args:
+            plan: its digest.
+            fresh: what was seen just before, of what its first gate watches.
+        """
+        self._plan, self._fresh = plan, fresh
 
     async def keep(self, step: Step, gate: Gate) -> None:
-        """Hold at a gate until it is decided, or until the run is aborted."""
+        """Hold at a gate until it is decided and the decision stands, or until the run is aborted."""
         if step.id not in self.ledger.waits:  # It is there when a maintenance goes on as a new run.
-            code = code_from(workflow.random().getrandbits(24))
-            self.ledger.wait_at_gate(step, gate, code, workflow.now())
+            await self._open(step, gate)
+        while self.ledger.abort is None and step.id in self.ledger.waits:
+            await self._hold(step)
+            if not self.ledger.resolved(step.id):
+                return
+            if self.ledger.is_rejected(step.id) or await self._is_still_so(step, gate):
+                self._pass(step, gate)
+                return
+
+    async def _open(self, step: Step, gate: Gate) -> None:
+        bound: Bound | None = None
+        if workflow.patched(BOUND_TO_WHAT_WAS_SEEN):
+            bound = Bound(plan=self._plan, statements=await self._seen_first(step, gate))
+        if self.ledger.abort is not None:
+            self.ledger.records[step.id].state = StepState.PENDING
+            return
+        code = approvals.code_at(gate.name, bound, workflow.random().getrandbits(24))
+        self.ledger.wait_at_gate(step, gate, code, workflow.now(), bound)
+        self.changed()
+
+    async def _seen_first(self, step: Step, gate: Gate) -> tuple[Statement, ...]:
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None and fresh.subjects == gate.watches and workflow.now() - fresh.at <= FRESH:
+            return fresh.statements
+        return await self._look(step, gate)
+
+    async def _look(self, step: Step, gate: Gate) -> tuple[Statement, ...]:
+        if not gate.watches:
+            return ()
+        count = self._looks[step.id] = self._looks.get(step.id, 0) + 1
+        self.ledger.records[step.id].state = StepState.RUNNING
+        self.changed()
+        name = f"{step.id}.facts" if count == 1 else f"{step.id}.facts.{count}"
+        seen = await self.see(name, gate)
+        if isinstance(seen, StepProblem):
+            self.ledger.notes.append(f"{workflow.now():%H:%M:%S} {seen.text}")
+            return unseen(gate.name)
+        return seen.statements
+
+    async def _is_still_so(self, step: Step, gate: Gate) -> bool:
+        """Whether nothing that matters has changed since it was shown; if it has, the approvals are void."""
+        before = self.ledger.waits[step.id].bound
+        if before is None or not gate.watches:
+            return True
+        bound = Bound(plan=before.plan, statements=await self._look(step, gate))
+        if self.ledger.abort is not None:
+            self.ledger.leave(step.id, workflow.now())
+            return False
+        if not self.ledger.resolved(step.id):  # A reset has revoked it meanwhile.
+            self.ledger.records[step.id].state = StepState.WAITING
+            return False
+        changes = changed(before.statements, bound.statements)
+        if changes:
+            code = approvals.code_at(gate.name, bound, workflow.random().getrandbits(24))
+            self.ledger.void(step.id, bound, code, changes, workflow.now())
             self.changed()
-        await self._hold(step)
-        if self.ledger.resolved(step.id):
-            self._pass(step, gate)
+        return not changes
 
     def _pass(self, step: Step, gate: Gate) -> None:
         wait, record = self.ledger.waits[step.id], self.ledger.records[step.id]

@@ -33,11 +33,13 @@ from workflows.messages import (
 )
 from workflows.pausing import resumed, shown
 from workflows.so_far import LedgerState
-from workflows.status import DecisionRecord, Given, Paused, StepRecord, StepState, Wait
+from workflows.status import Bound, DecisionRecord, Given, Paused, StepRecord, StepState, Wait
 from workflows.understanding import no, understand, yes
 
 MAX_DECISIONS = 200
 """Wishes kept word by word: far more than a run needs, few enough that a flood of signals can't fill its history."""
+MOST_OF_CHANGES = 500
+"""Characters of what has changed at a gate, in a note; the gate itself shows all."""
 MAX_SAID = 300
 """Characters kept of a wish that was not understood."""
 
@@ -169,6 +171,7 @@ class Ledger:
     def leave(self, step: str, now: datetime, problem: StepProblem | None = None) -> None:
         """A step is left as it is, because the run was aborted."""
         record, wait = self.records[step], self.waits.pop(step, None)
+        self._resolutions.pop(step, None)
         record.problem = problem or record.problem
         if wait is not None and wait.kind == "gate":
             record.state, record.reason = StepState.NOT_STARTED, "the run was aborted"
@@ -185,8 +188,8 @@ class Ledger:
 
     # What waits for a person
 
-    def wait_at_gate(self, step: Step, gate: Gate, code: str, now: datetime) -> None:
-        """A gate is reached."""
+    def wait_at_gate(self, step: Step, gate: Gate, code: str, now: datetime, bound: Bound | None = None) -> None:
+        """A gate is reached; its code is made of what it is bound to."""
         self._wait(
             step,
             Wait(
@@ -198,6 +201,7 @@ class Ledger:
                 checklist=gate.checklist,
                 gate=gate.name,
                 code=code,
+                bound=bound,
                 rules=rules_at(self._approval, gate.name, self._requester),
                 since=now,
                 deadline=now + gate.deadline,
@@ -205,15 +209,28 @@ class Ledger:
             ),
         )
 
-    def renew_codes(self, new_code: Callable[[], str]) -> None:
+    def renew_codes(self, number: int) -> None:
         """Gates that were not passed yet get another code: what was said with the old one counts no longer."""
         for step, wait in self.waits.items():
             if wait.kind == "gate":
-                code = new_code()
-                renewed = {"code": code, "hints": hints.at_gate(wait.gate, code), "approvals": ()}
-                self.waits[step] = wait.model_copy(update=renewed)
-                self._resolutions.pop(step, None)
-                self._closed_gates.pop(wait.gate, None)
+                self._show_anew(step, code=approvals.code_at(wait.gate, wait.bound, number))
+
+    def void(self, step: str, bound: Bound, code: str, changes: tuple[str, ...], now: datetime) -> None:
+        """What was approved at a gate is so no longer: it is shown anew, and whoever approved must do so again."""
+        wait = self.waits[step]
+        why = f"void, since this has changed meanwhile: {'; '.join(changes)}"[:MOST_OF_CHANGES]
+        self.notes.append(f"{now:%H:%M:%S} gate {wait.gate}: the approval of {approvals.names_of(wait)} is {why}")
+        for given in wait.approvals:
+            self._revoke(wait, given, why, now)
+        self._show_anew(step, code=code, bound=bound, changes=changes, since=now)
+        self.records[step].state = StepState.WAITING
+
+    def _show_anew(self, step: str, *, code: str, **changes: object) -> None:
+        wait = self.waits[step]
+        shown_now = {"code": code, "hints": hints.at_gate(wait.gate, code), "approvals": (), **changes}
+        self.waits[step] = wait.model_copy(update=shown_now)
+        self._resolutions.pop(step, None)
+        self._closed_gates.pop(wait.gate, None)
 
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
@@ -258,12 +275,12 @@ class Ledger:
                 self.waits[step] = wait.model_copy(update={"approvals": left})
             for given in gone:
                 assert given.until is not None  # noqa: S101 - else it would not expire
-                after = show_duration(given.until - given.at)
-                self._revoke(wait, given, f"expired after {after}, since no other one came: approve again", now)
+                why = f"expired after {show_duration(given.until - given.at)}, since no other one came: approve again"
+                self.notes.append(f"{now:%H:%M:%S} gate {wait.gate}: the approval of {given.by} {why}")
+                self._revoke(wait, given, why, now)
 
     def _revoke(self, wait: Wait, given: Given, why: str, now: datetime) -> None:
         """Tell people that an approval counts no longer."""
-        self.notes.append(f"{now:%H:%M:%S} gate {wait.gate}: the approval of {given.by} {why}")
         record = DecisionRecord(
             at=now, signal="approve", by=given.by, about=wait.gate, accepted=False, answer=why, said=given.comment
         )
@@ -277,6 +294,10 @@ class Ledger:
     def resolved(self, step: str) -> bool:
         """Whether a person has decided about a step that waits."""
         return step in self._resolutions
+
+    def is_rejected(self, step: str) -> bool:
+        """Whether a gate is decided, and not opened."""
+        return isinstance(self._resolutions.get(step), Reject)
 
     def take(self, step: str) -> Resolution:
         """The decision about a step; it waits no longer."""
@@ -332,9 +353,9 @@ class Ledger:
             return yes(f"{approvals.standing(wait)}: {wait.title}")
         self._resolutions[step] = wish
         self._closed_gates[wish.gate] = f"approved by {approvals.names_of(wait)}"
-        return yes(
-            f"approved: {wait.title}" if wait.rules.needed == 1 else f"{self._closed_gates[wish.gate]}: {wait.title}"
-        )
+        by = f" by {approvals.names_of(wait)}" if wait.rules.needed > 1 else ""
+        then = "; what it was decided by is looked at once more" if wait.bound and wait.bound.statements else ""
+        return yes(f"approved{by}: {wait.title}{then}")
 
     def _resume(self, now: datetime) -> None:
         assert self.paused is not None  # noqa: S101 - no other wish to resume is accepted

@@ -49,7 +49,7 @@ class Maintenance(ControlledRun):
             self._ledger.take_over(so_far.ledger, workflow.now())
             self._notifier.take_over(so_far.told)
             self._children.notes += so_far.notes
-            self._drawn_up = DrawnUp(plan=so_far.plan)
+            self._drawn_up = DrawnUp(plan=so_far.plan, plan_digest=so_far.plan_digest)
         self._is_old = False
 
     @workflow.run
@@ -63,7 +63,8 @@ class Maintenance(ControlledRun):
         if plan is None:
             return
         self._plan_is(plan)
-        steps, growing_old = asyncio.create_task(executor.run(plan)), asyncio.create_task(self._grow_old())
+        steps = asyncio.create_task(executor.run(plan, digest=self._drawn_up.plan_digest))
+        growing_old = asyncio.create_task(self._grow_old())
         while not steps.done():
             await workflow.wait_condition(lambda: steps.done() or self._may_go_on_as_new(executor))
             # Again, since in this very moment a step or an upkeep may have begun.
@@ -89,6 +90,7 @@ class Maintenance(ControlledRun):
         so_far = SoFar(
             began=self._began,
             plan=plan,
+            plan_digest=self._drawn_up.plan_digest,
             ledger=self._ledger.carried_over(),
             runs=tuple(self._children.runs),
             told=self._notifier.carried_over(),

@@ -29,6 +29,7 @@ class SoFar(Told):
 
     began: datetime
     plan: Plan
+    plan_digest: str = ""
     ledger: LedgerState
     runs: tuple[RunView, ...] = ()
     told: tuple[Mark, ...] = ()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from procedure.as_found import AsFound
 from procedure.facts import SessionCount
+from procedure.material import Statement, summary
 from procedure.plan import Direction
 from procedure.reports import Outage, Outcome, RunOutcome, StepProblem, StepReport
 from procedure.verdicts import Verdict
@@ -123,6 +124,19 @@ class Given(Told):
     comment: str = ""
 
 
+class Bound(Told):
+    """What an approval at a gate is bound to; the code that is shown there is made of it."""
+
+    plan: str
+    """Digest of the plan."""
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """In words for people."""
+        return summary(self.statements)
+
+
 class Wait(Told):
     """Something that waits for a person."""
 
@@ -136,6 +150,10 @@ class Wait(Told):
     """What the approver has tried before saying yes, at a gate."""
     gate: str = ""
     code: str = ""
+    bound: Bound | None = None
+    """None: in a run of an earlier version, whose codes are numbers by chance."""
+    changes: tuple[str, ...] = ()
+    """Why the approvals there were are void, at a gate that is shown again."""
     rules: Rules = Rules()
     approvals: tuple[Given, ...] = ()
     since: datetime

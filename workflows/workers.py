@@ -16,8 +16,18 @@ with workflow.unsafe.imports_passed_through():
     from procedure.commands.base import Command
     from procedure.drawing_up import DrawnUp, Intent
     from procedure.facts import Facts, Observation
-    from procedure.orders import DRAW_UP, OBSERVE, DrawUpOrder, Observed, ObserveOrder, StepOrder
-    from procedure.plan import Step
+    from procedure.orders import (
+        DRAW_UP,
+        OBSERVE,
+        SEE_FACTS,
+        DrawUpOrder,
+        Observed,
+        ObserveOrder,
+        Seen,
+        SeeOrder,
+        StepOrder,
+    )
+    from procedure.plan import Gate, Step
     from procedure.reports import Outcome, StepProblem, StepReport
     from procedure.situation import Situation
     from procedure.subjects import Subject
@@ -91,6 +101,36 @@ class Workers:
                 )
                 for subject in subjects
             )
+
+    async def see(self, name: str, gate: Gate) -> Seen | StepProblem:
+        """Have somebody look at what a gate watches, in an activity of that id; at nothing, if the run is aborted."""
+        if self._aborted():
+            return Seen()
+        timings = self._situation.inventory.timings
+        order = SeeOrder(
+            step_id=name,
+            subjects=gate.watches,
+            vacated=self._situation.vacated,
+            inventory_digest=self._digest,
+            cluster=self._situation.inventory.cluster,
+        )
+        handle: workflow.ActivityHandle[Seen] = workflow.start_activity(
+            SEE_FACTS,
+            order,
+            result_type=Seen,
+            activity_id=name,
+            summary=f"Look at what the gate {gate.name} is decided by",
+            start_to_close_timeout=4 * timings.command + 2 * timings.connect,
+            heartbeat_timeout=HEARTBEAT,
+            retry_policy=self._retry_policy,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        try:
+            return await self._interruptibly(handle)
+        except ActivityError as error:
+            if is_cancelled_exception(error) and not self._aborted():
+                raise  # The workflow itself was cancelled: that says nothing about the cluster.
+            return problem_of(error, f"gate {gate.name}", "what it is decided by is seen")
 
     async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
         """Have the facts judged and the plan made; what a worker answers stays in the history of the run."""

@@ -20,7 +20,7 @@ from activities.steps import StepActivities, command_kinds
 from inventory.digest import digest
 from procedure.commands import StopComponent
 from procedure.facts import ComponentFact
-from procedure.orders import DRAW_UP, OBSERVE, TRANSIENT, WATCH_OUTAGE, Observed, ObserveOrder, StepOrder
+from procedure.orders import DRAW_UP, OBSERVE, SEE_FACTS, TRANSIENT, WATCH_OUTAGE, Observed, ObserveOrder, StepOrder
 from procedure.reports import Outcome, StepProblem, StepReport
 from tests.activities.small_world import COMPONENT, MACHINE, SUBJECT, SmallWorld, small_inventory
 
@@ -85,7 +85,7 @@ def test_there_is_an_activity_for_every_command() -> None:
         getattr(one, "__temporal_activity_definition").name
         for one in StepActivities(INVENTORY, SmallWorld().hands).all()
     }
-    assert names == {DRAW_UP, OBSERVE, WATCH_OUTAGE, *command_kinds()}
+    assert names == {DRAW_UP, OBSERVE, SEE_FACTS, WATCH_OUTAGE, *command_kinds()}
     assert "stop_component" in names
     assert len(command_kinds()) == len(set(command_kinds()))
 

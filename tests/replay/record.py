@@ -17,9 +17,11 @@ from pathlib import Path
 from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
+from inventory.approval import Approval, GatePolicy
 from inventory.loading import load
 from inventory.notifications import Notifications, Webhook
-from procedure.facts import Facts
+from procedure.facts import Facts, PowerFact
+from procedure.subjects import PowerOf
 from tests.conftest import FAST, TEMPORAL
 from tests.procedure.altered import drbd_with
 from tests.replay.maintenances import MAINTENANCES, maintained
@@ -64,12 +66,52 @@ async def given_up(run: Run) -> None:
     await run.say("abort", {"by": "ada", "reason": "not tonight"})
 
 
+async def by_two(run: Run) -> None:
+    """Each gate needs two people; the first approval of the first gate is followed by one that does not count."""
+    for gate in GATES:
+        code = (await run.at_gate(gate)).code
+        for by in ("ada", "ada", "bob"):
+            await run.say("approve", {"gate": gate, "seen": code, "by": by})
+
+
+async def with_changed_facts(run: Run) -> None:
+    """A machine goes off between showing and approving, so the approval is void and the gate shown anew."""
+    await run.at_gate("before_start")
+    run.world.seen = one_is_off
+    await run.approve("before_start")
+    await run.until(lambda s: s.waits and s.waits[0].changes)
+    run.world.seen = as_it_is
+    await run.approve("before_start")
+    await run.until(lambda s: s.waits and "was off, is on" in s.waits[0].changes[0])
+    await run.approve_all()
+
+
 async def nothing(run: Run) -> None:
     """The health check ends it."""
 
 
 def split_brain(facts: Facts) -> Facts:
     return drbd_with(facts, "acd-store2", connection="StandAlone") if facts.drbd("acd-store2") else facts
+
+
+def one_is_off(facts: Facts) -> Facts:
+    off = PowerFact(state="off")
+    return Facts(
+        observations=tuple(
+            one.model_copy(update={"fact": off}) if one.subject == PowerOf(machine="acd-jb2") else one
+            for one in facts.observations
+        )
+    )
+
+
+def as_it_is(facts: Facts) -> Facts:
+    return facts
+
+
+def needing_two(world: PaperWorld) -> None:
+    two = GatePolicy(needed=2)
+    approval = Approval(before_start=two, before_power_off=two, functionality=two)
+    world.inventory = world.inventory.model_copy(update={"approval": approval})
 
 
 def jammed(world: PaperWorld) -> None:
@@ -99,6 +141,8 @@ STORIES: dict[str, Story] = {
     "completed-vm-host-2": ("vm-host-2", well, completed),
     "worker-lost-retry-and-skip": ("vm-host-1", jammed, through_troubles),
     "aborted": ("vm-host-1", well, aborted),
+    "two-approvals": ("vm-host-1", needing_two, by_two),
+    "facts-changed": ("vm-host-1", well, with_changed_facts),
     "health-check-failed": ("vm-host-1", ill, nothing),
     "people-told": ("vm-host-1", telling, given_up),
 }

@@ -22,16 +22,20 @@ from procedure.commands.base import Command
 from procedure.conditions import is_service
 from procedure.drawing_up import DrawnUp, draw_up
 from procedure.facts import ComponentFact, DaemonFact, Fact, Facts, Observation, Silence, SilencesFact
+from procedure.material import statements
 from procedure.orders import (
     DRAW_UP,
     NOTIFY,
     OBSERVE,
+    SEE_FACTS,
     WATCH_OUTAGE,
     DrawUpOrder,
     NotifyOrder,
     Observed,
     ObserveOrder,
     OutageOrder,
+    Seen,
+    SeeOrder,
     StepOrder,
 )
 from procedure.reports import Evidence, Outage, Outcome, Sample, StepProblem, StepReport
@@ -169,6 +173,7 @@ class PaperWorld:
     def activities(self) -> list[Callable[..., Awaitable[Any]]]:
         return [
             self._observe(),
+            self._see(),
             self._watch(),
             self._draw_up(),
             self._notify(),
@@ -202,6 +207,16 @@ class PaperWorld:
             return "taken"
 
         return notify
+
+    def _see(self) -> Callable[[SeeOrder], Awaitable[Seen]]:
+        @activity.defn(name=SEE_FACTS)
+        async def see_facts(order: SeeOrder) -> Seen:
+            self.attempts[order.step_id] += 1
+            await self._troubled(order.step_id)
+            facts = self.seen(self.cluster.facts(order.subjects))
+            return Seen(statements=statements(Situation(self.inventory, order.vacated), facts, order.subjects))
+
+        return see_facts
 
     def _watch(self) -> Callable[[OutageOrder], Awaitable[Outage]]:
         @activity.defn(name=WATCH_OUTAGE)

@@ -110,7 +110,7 @@ def test_an_approval_that_needs_no_other_does_not_expire() -> None:
 def test_a_new_code_revokes_the_approvals_there_were() -> None:
     book = ledger_with(TWO)
     approve(book, "ada")
-    book.renew_codes(lambda: "ffffff")
+    book.renew_codes(0xFFFFFF)
     assert wait_of(book).approvals == ()
 
 
