@@ -17,8 +17,9 @@ POLL = 0.25
 QUERY = timedelta(seconds=5)
 NOBODY = "demo (nobody was asked)"
 FINISHED = "maintenance_finished"
-CRASH_DURING = "move_pair"
-"""The worker is killed while storage is moving: the outage has begun, and it is the step one fears most."""
+CRASH_DURING = ("move_pair", "start_component")
+"""The worker is killed while storage is moving: the outage has begun, and it is the step one fears most. Where nothing
+is to be moved, while software starts."""
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -66,7 +67,7 @@ class Runs:
 
     async def move(self, direction: str) -> dict[str, Any]:
         """The step during which the worker is to be killed, when it runs."""
-        return await self.step(direction, lambda step: step["state"] == "running" and step["kind"] == CRASH_DURING)
+        return await self.step(direction, lambda step: step["state"] == "running" and step["kind"] in CRASH_DURING)
 
     async def end_of(self, direction: str, step_id: str) -> None:
         """Until a step has ended."""
