@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -104,6 +104,13 @@ class Run:
             f"Cluster {self.cluster} has no {what} (workflow {self.workflow_id}).\n"
             f"Start one: python -m starters.{start} --inventory FILE --vacate HOST"
         )
+
+    async def about_its_maintenance(self) -> str:
+        """Where to look for the maintenance that is under way beside a run; empty if there is none, or this is it."""
+        maintenance = replace(self, run_id=None, maintenance=True)
+        if self.maintenance or not await maintenance.is_under_way():
+            return ""
+        return f"A maintenance of the cluster is under way: python -m starters.status --cluster {maintenance.address}"
 
     async def status(self) -> Status:
         """The whole state of the run.

@@ -49,10 +49,13 @@ async def start_and_tell(client: Client, start: Opening, given: argparse.Namespa
         raise Stopped(ExitCode.USAGE, f"{why} Nothing was started.")
     handle = await _started(client, start)
     print(_told(client, handle, start))
+    run = Run(client, start.cluster, maintenance=start.is_maintenance)
+    if beside := await run.about_its_maintenance():
+        print(f"{beside}\n  It did not start this run, and goes on by itself.")
     has_worker = await _tell_about_workers(client, start.cluster)
     if given.watch:
         print()
-        return await watch(Run(client, start.cluster, maintenance=start.is_maintenance), given.by)
+        return await watch(run, given.by)
     print(f"Watch it: python -m starters.status --cluster {start.address} --watch")
     return ExitCode.OK if has_worker else ExitCode.NO_WORKER
 

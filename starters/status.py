@@ -56,6 +56,8 @@ async def work(given: argparse.Namespace) -> ExitCode:
     status = await _status(run)
     lines = status_lines(status, datetime.now(UTC))
     print(status.model_dump_json(indent=2) if given.json else printable("\n".join(lines)))
+    if not given.json and (beside := await run.about_its_maintenance()):
+        print(f"\n{beside}")
     return exit_code(status)
 
 

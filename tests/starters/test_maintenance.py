@@ -105,6 +105,24 @@ async def test_beside_a_run_none_is_started(maintained: Shell) -> None:
     await maintained.about("abort", "--reason", "over", "--yes")
 
 
+async def test_a_run_that_is_started_beside_it_says_so(maintained: Shell) -> None:
+    await maintain(maintained)
+    await waiting(maintained)
+    named = (
+        f"A maintenance of the cluster is under way: python -m starters.status --cluster {maintained.cluster} --main"
+    )
+
+    beside = await maintained.start("gate")
+
+    assert beside.code == ExitCode.OK, beside.err
+    assert named in beside.out
+    assert "It did not start this run" in beside.out
+    assert named in (await maintained.about("status")).out
+    assert named not in (await maintained.about("status", "--maintenance")).out
+    await maintained.about("abort", "--reason", "over", "--yes")
+    await maintained.about("abort", "--maintenance", "--reason", "over", "--yes")
+
+
 async def test_a_wrong_host_is_refused_with_those_there_are(shell: Shell) -> None:
     refused = await shell.run("maintenance", "--inventory", str(shell.inventory), "--vacate", "vm-host-9")
     assert refused.code == ExitCode.USAGE
