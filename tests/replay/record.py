@@ -24,6 +24,7 @@ from procedure.facts import Facts, PowerFact
 from procedure.subjects import PowerOf
 from tests.conftest import FAST, TEMPORAL
 from tests.procedure.altered import drbd_with
+from tests.replay.following import FOLLOWING
 from tests.replay.maintenances import MAINTENANCES, maintained
 from tests.workflows.conftest import add_search_attributes
 from tests.workflows.driving import GATES, Run, own, start, worker_for
@@ -165,6 +166,16 @@ async def record(client: Client, name: str) -> None:
     write(name, history, report)
 
 
+async def record_following(client: Client, name: str) -> None:
+    """The second of two runs."""
+    world = world_of(name)
+    async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
+        run = await FOLLOWING[name](client, world)
+        report = await run.result()
+        history = await run.handle.fetch_history()
+    write(name, history, report)
+
+
 async def record_maintenance(name: str) -> None:
     """On a server whose clock jumps: a maintenance takes weeks."""
     async with await WorkflowEnvironment.start_time_skipping(
@@ -195,9 +206,13 @@ async def main() -> None:
         dev_server_extra_args=list(FAST),
         dev_server_log_level="error",
     ) as environment:
-        wanted = sys.argv[1:] or (*STORIES, *MAINTENANCES)
-        for name in wanted:
-            await (record_maintenance(name) if name in MAINTENANCES else record(environment.client, name))
+        for name in sys.argv[1:] or (*STORIES, *FOLLOWING, *MAINTENANCES):
+            if name in MAINTENANCES:
+                await record_maintenance(name)
+            elif name in FOLLOWING:
+                await record_following(environment.client, name)
+            else:
+                await record(environment.client, name)
 
 
 if __name__ == "__main__":

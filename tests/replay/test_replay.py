@@ -12,6 +12,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import NondeterminismError
 
 from tests.replay.careless import AnotherOrder
+from tests.replay.following import FOLLOWING
 from tests.replay.maintenances import MAINTENANCES
 from tests.replay.record import HISTORIES, IDENTITY, STORIES
 from worker.process import RESTRICTIONS
@@ -29,7 +30,7 @@ def recorded(path: Path) -> WorkflowHistory:
 
 
 def test_every_story_is_recorded() -> None:
-    assert {path.stem for path in RECORDED} >= {*STORIES, *MAINTENANCES}
+    assert {path.stem for path in RECORDED} >= {*STORIES, *FOLLOWING, *MAINTENANCES}
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
