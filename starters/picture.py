@@ -23,7 +23,14 @@ from workflows.status import StageView, Status
 
 MOST_RUNNING = 10
 """Steps shown at the same time: software is stopped on all machines at once, and a screen has few lines."""
-_STYLES = {"pending": "dim", "running": "bold cyan", "waiting": "bold yellow", "ended": "green", "not started": "dim"}
+_STYLES = {
+    "pending": "dim",
+    "running": "bold cyan",
+    "waiting": "bold yellow",
+    "ended": "green",
+    "not started": "dim",
+    "not needed": "dim",
+}
 
 
 @dataclass

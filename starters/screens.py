@@ -12,7 +12,7 @@ from workflows.approvals import standing
 from workflows.draining import left
 from workflows.status import DecisionRecord, Progress, RunView, StageView, Status, StepRecord, StepState, Wait
 
-MARKS = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
+MARKS = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–", "not needed": "–"}
 """The same signs as in the Web UI."""
 
 

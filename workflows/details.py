@@ -21,7 +21,7 @@ MOST_NEXT_STEPS = 12
 _MORE = "\n\n… more in the query `status`."
 MOST_WARNINGS = 5
 """Of the health check, shown at the first gate; the query `status` has them all."""
-_MARK = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–"}
+_MARK = {"pending": "○", "running": "▶", "waiting": "⚑", "ended": "✔", "not started": "–", "not needed": "–"}
 """Signs that every font has: a browser on a console has no emoji."""
 
 

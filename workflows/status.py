@@ -188,7 +188,8 @@ class StageView(Told):
     label: str
     title: str
     note: str = ""
-    state: Literal["pending", "running", "waiting", "ended", "not started"] = "pending"
+    state: Literal["pending", "running", "waiting", "ended", "not started", "not needed"] = "pending"
+    """`not needed`: there is nothing to do in it, as the notes of the plan say."""
     done: int = 0
     total: int = 0
     began: datetime | None = None

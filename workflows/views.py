@@ -22,13 +22,21 @@ _BY_HAND = (
     "names each step with its commands. Then run a health check (`python -m starters.health`) before anything else."
 )
 _BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again (`python -m starters.health` only looks)."
-_StageState = Literal["pending", "running", "waiting", "ended", "not started"]
+_StageState = Literal["pending", "running", "waiting", "ended", "not started", "not needed"]
 
 
 def stage_views(plan: Plan | None, ledger: Ledger, *, ended: bool) -> tuple[StageView, ...]:
     """The stages, each with the state its steps give it."""
     stages = plan.stages if plan else (_HEALTH,)
-    return tuple(_view(stage, _of(stage, ledger), ended=ended) for stage in stages)
+    needed = {step.stage for step in plan.steps} if plan else {_HEALTH.number}
+    return tuple(
+        _view(stage, records, ended=ended) if records or stage.number in needed else _not_needed(stage)
+        for stage, records in ((stage, _of(stage, ledger)) for stage in stages)
+    )
+
+
+def _not_needed(stage: Stage) -> StageView:
+    return StageView(number=stage.number, label=stage.label, title=stage.title, note=stage.note, state="not needed")
 
 
 def _of(stage: Stage, ledger: Ledger) -> list[StepRecord]:
@@ -72,7 +80,8 @@ def phase(status: Status) -> tuple[str, str]:
     busy = [stage for state in ("waiting", "running") for stage in status.stages if stage.state == state]
     if busy:
         return f"{busy[0].number:02d} {busy[0].title}"[:200], waiting
-    coming = [stage for stage in status.stages if stage.state == "pending"]
+    # Also one that is not needed, as ever: what is upserted here, and how often, must not change for runs under way.
+    coming = [stage for stage in status.stages if stage.state in ("pending", "not needed")]
     return (f"{coming[0].number:02d} {coming[0].title}"[:200] if coming else "ending"), waiting
 
 
