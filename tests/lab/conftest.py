@@ -14,8 +14,7 @@ from inventory.models import Inventory
 from lab.auditors import Auditors
 from lab.clock import VirtualClock
 from lab.world import World
-from tests.lab.ended_run import Ended, ended, watch
-from tests.lab.whole_run import WholeRun
+from tests.lab.there_and_back import ThereAndBack, Travel
 
 REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
 
@@ -47,27 +46,24 @@ def turned(reference: Inventory) -> Turned:
     return Turned(world, clock, Auditors(world))
 
 
-Undisturbed = Callable[[str], Awaitable[Ended]]
-"""From the vacated host to a failover in which nothing went wrong."""
+Undisturbed = Callable[[str], Awaitable[ThereAndBack]]
+"""From the vacated host to a failover and its failback in which nothing went wrong."""
 
 
 @pytest.fixture(scope="session")
 def undisturbed(temporal: WorkflowEnvironment) -> Undisturbed:
-    """Failovers that nothing disturbed: run once for each host, and looked at by many tests."""
-    kept: dict[str, Ended] = {}
+    """Runs that nothing disturbed: there and back once for each host, and looked at by many tests."""
+    kept: dict[str, ThereAndBack] = {}
 
-    async def run_once(vacate: str) -> Ended:
+    async def run_once(vacate: str) -> ThereAndBack:
         if vacate not in kept:
-            async with WholeRun.start(temporal, vacate=vacate, worker="inside") as run:
-                timeline = watch(run)
-                await run.begin()
-                run.approve_all()
-                kept[vacate] = await ended(run, timeline)
+            async with Travel.start(temporal) as travel:
+                kept[vacate] = await travel.there_and_back(vacate)
         return kept[vacate]
 
     return run_once
 
 
 def together(vacate: str) -> pytest.MarkDecorator:
-    """What needs the failover of this host goes to one process of pytest-xdist (`--dist loadgroup`): it is run once."""
+    """What needs the runs of this host goes to one process of pytest-xdist (`--dist loadgroup`): they are run once."""
     return pytest.mark.xdist_group(f"failover of {vacate}")

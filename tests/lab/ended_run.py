@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from lab.auditors import Violation
 from lab.callers import Tally
 from lab.journal import Entry
 from lab.watching import Operation
+from procedure.reports import RunOutcome
 from tests.lab.whole_run import WholeRun
 from workflows.status import RunReport
 
@@ -25,21 +27,21 @@ _SETTLES_WITHIN = 20.0
 
 
 class Timeline:
-    """When machines were asked to shut down, and when they were off, as the model had it."""
+    """When machines were asked to shut down or start, and when they were off or on, as the model had it."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
-        """`asked` or `off`, and the machine, in order."""
+        """`asked`, `off` or `on`, and the machine, in order."""
 
     def before(self, operation: Operation, machine: str) -> None:
         """An operation has arrived."""
-        if operation in ("shutdown", "power_cut"):
+        if operation in ("shutdown", "power_cut", "power_on"):
             self.events.append(("asked", machine))
 
     def after(self, machine: str, what: str) -> None:
         """Something has changed."""
-        if what == "off":
-            self.events.append(("off", machine))
+        if what in ("off", "on"):
+            self.events.append((what, machine))
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,13 @@ class Ended:
     @property
     def done(self) -> Counter[tuple[str, str]]:
         """How often each operation had an effect, without the name that a run gives its backups and snapshots."""
-        name = self.report.as_found and _reference(self.report)
         return Counter(
-            (entry.machine, entry.operation.replace(name or "-", "RUN"))
-            for entry in self.journal
-            if entry.effect == "done"
+            (entry.machine, self._without_names(entry.operation)) for entry in self.journal if entry.effect == "done"
         )
+
+    def _without_names(self, operation: str) -> str:
+        own = operation.replace(self.report.reference or "-", "RUN")
+        return re.sub(rf"{re.escape(self.report.cluster)}-\d+T\d+Z", "EARLIER", own)
 
     @property
     def done_twice(self) -> dict[tuple[str, str], int]:
@@ -96,13 +99,16 @@ def watch(run: WholeRun) -> Timeline:
     return timeline
 
 
-async def ended(run: WholeRun, timeline: Timeline, expected: Mapping[str, Any] | None = None) -> Ended:
+async def ended(
+    run: WholeRun, timeline: Timeline, expected: Mapping[str, Any] | None = None, *, since: int = 0
+) -> Ended:
     """Wait for the end of a run and keep what is left.
 
     Args:
         run: the run.
         timeline: of its lab, from the beginning.
         expected: the truth to wait for, since the lab's last causes may still have to have their effects.
+        since: how long the journal was when the run began; what is before belongs to another run.
     """
     report = await run.report()
     await run.lab.settled()
@@ -111,13 +117,14 @@ async def ended(run: WholeRun, timeline: Timeline, expected: Mapping[str, Any] |
         # Not so in time: what differs is the test's to tell.
         with contextlib.suppress(TimeoutError):
             await run.lab.wait_until(lambda: run.lab.truth() == expected, _SETTLES_WITHIN)
-    run.lab.auditors.at_end(vacated=run.vacate)
+    returned = report.direction == "failback" and report.outcome is RunOutcome.COMPLETED
+    run.lab.auditors.at_end(vacated=None if returned else report.vacated)
     monitoring = run.lab.monitoring
     return Ended(
-        vacated=run.vacate,
+        vacated=report.vacated,
         report=report,
         truth=run.lab.truth(),
-        journal=tuple(run.lab.journal.entries),
+        journal=tuple(run.lab.journal.entries[since:]),
         power=tuple(timeline.events),
         violations=tuple(run.lab.violations),
         unknown_commands=tuple(run.lab.unknown_commands),
@@ -135,7 +142,3 @@ def _outages(tally: Tally) -> tuple[SeenOutage, ...]:
         for outage in tally.outages
         if outage.first_success is not None and outage.last_success is not None
     )
-
-
-def _reference(report: RunReport) -> str:
-    return f"{report.cluster}-{report.began:%Y%m%dT%H%M%SZ}"

@@ -1,4 +1,4 @@
-"""A whole failover in which something goes wrong, and what a person at the screen does about it.
+"""A whole failover or failback in which something goes wrong, and what a person at the screen does about it.
 
 The waiting times of the inventory are short here, so that a deadline costs seconds; the machines are as ever.
 """
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from temporalio.testing import WorkflowEnvironment
 
@@ -17,9 +18,10 @@ from inventory.models import Inventory, Role, Timings
 from lab.faults import Fault, FaultKind
 from lab.journal import Entry
 from procedure.plan import Gate, Plan
+from procedure.reports import RunOutcome
 from tests.lab.ended_run import Ended, Timeline, ended, watch
 from tests.lab.whole_run import REFERENCE, WholeRun
-from workflows.status import Status, StepState, Wait
+from workflows.status import RunReport, Status, StepState, Wait
 
 SHORT = {
     "command": timedelta(seconds=5),
@@ -29,6 +31,8 @@ SHORT = {
     "drain": timedelta(seconds=2),
     "move": timedelta(seconds=5),
     "shutdown": timedelta(seconds=5),
+    "boot": timedelta(seconds=10),
+    "catch_up": timedelta(seconds=5),
 }
 """What is waited for in vain here. All others as the lab derives them: two busy cores need their time."""
 ATTEMPTS = 3
@@ -52,6 +56,10 @@ class FaultyRun:
 
     run: WholeRun
     timeline: Timeline
+    before: dict[str, Any]
+    """The truth at the beginning, before anything happened."""
+    began: int = 0
+    """How long the journal was when the run began."""
 
     @classmethod
     @asynccontextmanager
@@ -61,13 +69,25 @@ class FaultyRun:
         async with WholeRun.start(
             temporal, vacate=vacate, worker="inside", speed=SPEED, callers=False, inventory=inventory
         ) as run:
-            faulty = cls(run, watch(run))
+            faulty = cls(run, watch(run), run.lab.truth())
             await faulty._begin_healthy()
             yield faulty
 
-    async def _begin_healthy(self) -> None:
+    @classmethod
+    @asynccontextmanager
+    async def start_back(cls, temporal: WorkflowEnvironment, *, vacate: str = "vm-host-1") -> AsyncIterator[FaultyRun]:
+        """Vacate a host undisturbed, begin the way back, and wait until it asks whether it may begin."""
+        async with cls.start(temporal, vacate=vacate) as faulty:
+            faulty.run.approve_all()
+            there = await ended(faulty.run, faulty.timeline)
+            assert there.report.outcome is RunOutcome.COMPLETED, there.report.outcome_reason
+            faulty.began = len(faulty.journal)
+            await faulty._begin_healthy(of=there.report)
+            yield faulty
+
+    async def _begin_healthy(self, of: RunReport | None = None) -> None:
         for attempt in range(_BEGINS):
-            await self.run.begin()
+            await (self.run.begin_failback(of=of) if of else self.run.begin())
             status = await self.run.until(lambda status: bool(status.waits) or status.outcome is not None)
             if status.waits:
                 return
@@ -146,7 +166,7 @@ class FaultyRun:
             excused: what auditors may say, in their words: a run that was aborted leaves things undone.
             by_hand: how operations begin that a person repeated; a dump that was cut short is moved as any other.
         """
-        found = await ended(self.run, self.timeline)
+        found = await ended(self.run, self.timeline, since=self.began)
         assert {violation.what for violation in found.violations} == set(excused)
         assert found.unknown_commands == (), found.unknown_commands
         twice = {what: n for what, n in found.done_twice.items() if not what[1].startswith(("mv /srv/backup", by_hand))}

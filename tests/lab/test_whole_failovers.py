@@ -21,7 +21,7 @@ from workflows.status import RunReport, StepState
 pytestmark = pytest.mark.whole_run
 
 GATES = ["before_start", "before_power_off", "functionality"]
-LATE = 1.5
+LATE = 2.5
 """Seconds by which a probe or a caller may notice late: both look every 0.25 s, on a busy machine."""
 PATIENCE = 2.0
 """Seconds for which a caller waits for an answer before it gives up and asks again."""
@@ -32,7 +32,7 @@ PATIENCE = 2.0
 )
 async def failover(undisturbed: Undisturbed, request: pytest.FixtureRequest) -> Ended:
     """A failover that nothing disturbed."""
-    return await undisturbed(request.param)
+    return (await undisturbed(request.param)).there
 
 
 def side(inventory: Inventory, host: str, *roles: Role) -> set[str]:

@@ -1,9 +1,10 @@
-"""A whole failover as a test: real Temporal server, real worker, simulated cluster.
+"""A whole failover, and the way back, as a test: real Temporal server, real worker, simulated cluster.
 
 async with WholeRun.start(temporal, vacate="vm-host-1") as run:
     await run.begin()
     run.approve_all()
     report = await run.report()
+    await run.begin_failback(of=report)
 
 Each has its own cluster name, and so its own workflow id and task queue, and its own loopback net: runs of different
 tests can't meet, also where tests run in parallel.
@@ -48,7 +49,7 @@ from lab.processes import Processes
 from worker.process import make_worker
 from worker.settings import Settings
 from workflows import names
-from workflows.messages import Answer, Decide, FailoverRequest
+from workflows.messages import Answer, Decide, FailbackRequest, FailoverRequest, Restored, RunRequest
 from workflows.opening import TASK_TIMEOUT
 from workflows.status import RunReport, Status, Wait
 
@@ -102,6 +103,7 @@ class WholeRun:
         durations: Durations | None = None,
         callers: bool = True,
         settings: Mapping[str, str] | None = None,
+        pcs: Literal["0.10", "0.11"] = "0.11",
     ) -> AsyncIterator[WholeRun]:
         """Start a lab of the reference cluster and a worker for it; no run yet.
 
@@ -115,6 +117,7 @@ class WholeRun:
             durations: how long things take in the lab.
             callers: whether simulated callers and agents use the cluster.
             settings: further environment of the worker's process.
+            pcs: its version in the lab.
         """
         cluster = f"lab-{uuid.uuid4().hex[:8]}"
         # Shown by pytest when a test fails: what it takes to repeat it.
@@ -130,6 +133,7 @@ class WholeRun:
                     directory=directory / "lab",
                     durations=durations,
                     callers=callers,
+                    pcs=pcs,
                 )
             )
             processes = Processes(directory)
@@ -162,8 +166,31 @@ class WholeRun:
         request = FailoverRequest(
             inventory=self.inventory, vacate=vacate or self.vacate, reason="a test", requested_by="tester"
         )
+        await self._start(names.FAILOVER, request)
+
+    async def begin_failback(self, of: RunReport | None = None) -> None:
+        """Start the way back as the command line does.
+
+        Args:
+            of: report of the failover that is undone; None: the normal state of the inventory is restored.
+
+        Raises:
+            WorkflowAlreadyStartedError: a run is under way.
+        """
+        request = FailbackRequest(
+            inventory=self.inventory,
+            returning=of.vacated if of else self.vacate,
+            of=Restored.model_validate(of.model_dump()) if of else None,
+            reason="a test",
+            requested_by="tester",
+        )
+        await self._start(names.FAILBACK, request)
+
+    async def _start(self, workflow: str, request: RunRequest) -> None:
+        # Whoever opened the gates of the run before does not open those of this one.
+        await self._dismiss()
         handle: WorkflowHandle[Any, RunReport] = await self.client.start_workflow(
-            names.FAILOVER,
+            workflow,
             request,
             id=names.workflow_id(self.cluster),
             task_queue=names.task_queue(self.cluster),
@@ -377,10 +404,14 @@ class WholeRun:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    async def _end(self) -> None:
+    async def _dismiss(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def _end(self) -> None:
+        await self._dismiss()
         if self.run_id is not None:
             with contextlib.suppress(RPCError):
                 description = await self.handle.describe()
