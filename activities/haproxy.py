@@ -25,7 +25,7 @@ from inventory.models import AdminPage, Haproxy, Inventory, RuntimeSocket
 from inventory.values import RESOURCE_NAME
 from procedure import who
 from procedure.facts import BalancerFact, ServerState
-from procedure.instructions import SetServers
+from procedure.instructions import EndServerSessions, SetServers
 from procedure.subjects import BalancerOn
 
 SERVICE: Final = "HAProxy's admin page"
@@ -106,11 +106,23 @@ class HaproxySystem:
         Raises:
             SystemTrouble: access denied, no such server, or nobody knows whether it was done.
         """
-        machine = instruction.balancer
+        line = f"set server {{}} state {instruction.state}"
+        return await self._change(instruction, instruction.state, line)
+
+    async def end_sessions(self, instruction: EndServerSessions) -> str:
+        """Cut all sessions with servers of one backend; what HAProxy said, which proves nothing.
+
+        Raises:
+            SystemTrouble: access denied, no such server, or nobody knows whether it was done.
+        """
+        return await self._change(instruction, "shutdown", "shutdown sessions server {}")
+
+    async def _change(self, instruction: SetServers | EndServerSessions, action: str, line: str) -> str:
+        machine, backend, servers = instruction.balancer, instruction.backend, instruction.servers
         if self._inventory.haproxy.change_by == "admin_page" and self._page:
-            return await self._page.set(machine, instruction)
+            return await self._page.change(machine, backend, servers, action)
         if self._socket:
-            return await self._socket.set(machine, instruction)
+            return await self._socket.change(machine, backend, servers, line)
         raise NotUnderstood(machine, "the inventory names no access to change HAProxy", "haproxy.change_by")
 
     def observers(self) -> dict[type[Any], Observe]:
@@ -118,8 +130,8 @@ class HaproxySystem:
         return {BalancerOn: self.observe}
 
     def actors(self) -> dict[type[Any], Act]:
-        """`SetServers`."""
-        return {SetServers: self.set_servers}
+        """`SetServers` and `EndServerSessions`."""
+        return {SetServers: self.set_servers, EndServerSessions: self.end_sessions}
 
     async def close(self) -> None:
         """Close connections."""
@@ -190,14 +202,14 @@ class Page:
         web.refuse_status(machine, self.source(machine), response)
         return response.text
 
-    async def set(self, machine: str, instruction: SetServers) -> str:
+    async def change(self, machine: str, backend: str, servers: Sequence[str], action: str) -> str:
         """Send the form, for the named servers only.
 
         Raises:
             SystemTrouble: see `read_form_answer`.
         """
         said = []
-        for form in forms(instruction):
+        for form in forms(backend, servers, action):
             response = await self._ask(machine, "POST", who.admin_page_url(self._inventory, machine), form)
             said.append(read_form_answer(machine, response.status_code, response.headers.get("location", "")))
         return ", ".join(said)
@@ -252,11 +264,11 @@ async def _read(machine: str, response: httpx.Response) -> httpx.Response:
     return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
 
-def forms(instruction: SetServers) -> Iterator[str]:
+def forms(backend: str, servers: Sequence[str], action: str) -> Iterator[str]:
     """The forms for the named servers of one backend: one, or several short ones."""
-    end = urlencode({"action": instruction.state, "b": instruction.backend})
+    end = urlencode({"action": action, "b": backend})
     fields: list[str] = []
-    for server in instruction.servers:
+    for server in servers:
         field = urlencode({"s": server})
         if fields and len("&".join((*fields, field, end))) > MAX_FORM:
             yield "&".join((*fields, end))
@@ -305,20 +317,24 @@ class Socket:
             return Rejected(machine, said, "let the user of the connection open it, or allow sudo for socat")
         return NotUnderstood(machine, said)
 
-    async def set(self, machine: str, instruction: SetServers) -> str:
-        """Set servers, one command each.
+    async def change(self, machine: str, backend: str, servers: Sequence[str], line: str) -> str:
+        """Send one command for each server.
+
+        Args:
+            machine: the load balancer.
+            backend: of the servers.
+            servers: their names.
+            line: the command, with `{}` where the server stands.
 
         Raises:
             SystemTrouble: see `read_socket_answer`.
         """
-        for name in (instruction.backend, *instruction.servers):
+        for name in (backend, *servers):
             # On the socket a blank or a semicolon would begin another word or command.
             if not RESOURCE_NAME.fullmatch(name):
                 raise NotUnderstood(machine, f"{name!r} is no name of a backend or server")
-        commands = [
-            f"set server {instruction.backend}/{server} state {instruction.state}" for server in instruction.servers
-        ]
+        commands = [line.format(f"{backend}/{server}") for server in servers]
         for start in range(0, len(commands), AT_ONCE):
-            line = ";".join(commands[start : start + AT_ONCE]) + "\n"
-            read_socket_answer(machine, await self.ask(machine, line))
+            together = ";".join(commands[start : start + AT_ONCE]) + "\n"
+            read_socket_answer(machine, await self.ask(machine, together))
         return "done"

@@ -1,4 +1,4 @@
-"""MariaDB and MySQL: who is connected, and how replication stands. Nothing is ever changed.
+"""MariaDB and MySQL: who is connected, and how replication stands. All that is ever changed is who is connected.
 
 Each observation opens a connection of its own and closes it in order: a run may wait for hours, and an open
 connection would be one more row in the process list that has to become empty.
@@ -25,6 +25,7 @@ from activities.mysql_answers import (
     Ignored,
     Row,
     Version,
+    all_sessions,
     has_process,
     has_roles,
     read_grants,
@@ -40,7 +41,8 @@ from activities.secrets import resolve
 from activities.web import tls_context
 from inventory.models import Inventory
 from inventory.values import Tls
-from procedure.facts import ReplicationFact
+from procedure.facts import ReplicationFact, Session
+from procedure.instructions import EndConnections
 from procedure.subjects import ReplicationOn, SessionsOn
 
 REMEMBERED: Final = 256
@@ -48,6 +50,11 @@ REMEMBERED: Final = 256
 CLEAR_TEXT: Final = b"mysql_clear_password"
 PROCESS_LIST: Final = "SHOW PROCESSLIST"
 """Not FULL, which would only bring statements in full length, and these are dropped."""
+
+
+MAY_KILL: Final = "CONNECTION ADMIN (MySQL: CONNECTION_ADMIN; SUPER before MariaDB 10.5 and MySQL 8)"
+UNKNOWN_THREAD: Final = 1094
+"""KILL of a connection that has ended meanwhile."""
 
 
 class _Connection(aiomysql.Connection):  # type: ignore[misc]  # aiomysql ships no type information
@@ -100,6 +107,22 @@ class _Asking:
         except CAUGHT as error:
             raise translated(self.machine, statement, error, grant) from error
 
+    async def kill(self, session: Session) -> bool:
+        """Cut a connection. False: it had ended by itself.
+
+        Raises:
+            SystemTrouble: it failed.
+        """
+        statement = f"KILL CONNECTION {session.id:d}"
+        try:
+            async with self.connection.cursor() as cursor:
+                await cursor.execute(statement)
+        except CAUGHT as error:
+            if isinstance(error, pymysql.err.MySQLError) and error.args[:1] == (UNKNOWN_THREAD,):
+                return False
+            raise translated(self.machine, statement, error, MAY_KILL) from error
+        return True
+
     async def value(self, statement: str) -> object:
         """The only value a statement answers; None where there is none."""
         rows = await self.rows(statement)
@@ -145,6 +168,21 @@ class Databases:
             own_ids=frozenset(self._own_ids[server]),
         )
 
+    async def end_connections(self, instruction: EndConnections) -> str:
+        """Cut each connection that counts as a session at this moment; none of the product's own account.
+
+        Raises:
+            SystemTrouble: not reached, access denied, a privilege is missing, or not understood.
+        """
+        machine = instruction.machine
+        async with self._machine(machine) as asking:
+            sessions = all_sessions(machine, await asking.rows(PROCESS_LIST), self._ignored(machine))
+            own = self._inventory.database.user
+            # A connection of the own account that counts may be another worker's, which looks at this very moment.
+            cut = [s for s in sessions if s.user != own and await asking.kill(s)]
+        told = ", ".join(f"{session.id} ({session.user}@{session.address})" for session in cut)
+        return f"cut {len(cut)} of {len(sessions)}: {told}" if cut else f"cut none of {len(sessions)}"
+
     async def replication(self, subject: ReplicationOn) -> Observed:
         """From whom it replicates, and how that stands.
 
@@ -181,8 +219,8 @@ class Databases:
         return {SessionsOn: self.sessions, ReplicationOn: self.replication}
 
     def actors(self) -> dict[type[Any], Act]:
-        """None: the procedure never changes a database."""
-        return {}
+        """`EndConnections`."""
+        return {EndConnections: self.end_connections}
 
     async def close(self) -> None:
         """Nothing to close: each observation closes its own connection."""

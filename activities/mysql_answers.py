@@ -225,14 +225,24 @@ def read_sessions(machine: str, rows: Iterable[Row], *, ignored: Ignored, comple
     Raises:
         NotUnderstood: a missing column or a value of another kind.
     """
-    everything = [_session(_Columns(machine, row)) for row in rows]
-    sessions = [session for session in everything if not ignored.holds(session)]
+    everything = list(rows)
+    sessions = all_sessions(machine, everything, ignored)
     return SessionsFact(
         complete=complete,
         count=len(sessions),
         sessions=tuple(sessions[:SHOWN_SESSIONS]),
         ignored=len(everything) - len(sessions),
     )
+
+
+def all_sessions(machine: str, rows: Iterable[Row], ignored: Ignored) -> list[Session]:
+    """Those of the rows that count.
+
+    Raises:
+        NotUnderstood: a missing column or a value of another kind.
+    """
+    everything = [_session(_Columns(machine, row)) for row in rows]
+    return [session for session in everything if not ignored.holds(session)]
 
 
 def _session(row: _Columns) -> Session:

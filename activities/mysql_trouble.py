@@ -20,7 +20,7 @@ DENIED: Final = frozenset(
         *(2026, 3159),  # TLS failed, TLS required
     }
 )
-PRIVILEGE: Final = frozenset({1142, 1143, 1227, 1370})
+PRIVILEGE: Final = frozenset({1095, 1142, 1143, 1227, 1370})
 """A privilege is missing for what was asked."""
 PASSING: Final = frozenset(
     {

@@ -10,6 +10,16 @@ from pydantic import Field
 
 from inventory.values import AbsolutePath, Duration, Model, Name
 
+GateName = Literal[
+    "before_start",
+    "before_power_off",
+    "functionality",
+    "maintenance_finished",
+    "end_sessions",
+    "after_window",
+]
+"""Where a person decides."""
+
 
 class GatePolicy(Model):
     """One gate: where a person decides."""
@@ -27,6 +37,12 @@ class GatePolicy(Model):
     """An approval that waits for another one counts for so long."""
     signed: bool = False
     """Only approvals count that carry an SSH signature of a key in `allowed_signers`."""
+
+
+class FixedGatePolicy(GatePolicy):
+    """A gate that can't be switched off."""
+
+    enabled: Literal[True] = True
 
 
 class LongGatePolicy(GatePolicy):
@@ -48,6 +64,10 @@ class Approval(Model):
     before_power_off: GatePolicy = GatePolicy()
     functionality: GatePolicy = GatePolicy()
     maintenance_finished: LongGatePolicy = LongGatePolicy()
+    end_sessions: FixedGatePolicy = FixedGatePolicy()
+    """Before sessions that do not end by themselves are cut."""
+    after_window: FixedGatePolicy = FixedGatePolicy()
+    """After the end of the window a run was given, before anything else is changed."""
 
     def at(self, gate: str) -> GatePolicy:
         """What holds at a gate; the defaults for one that the inventory says nothing about."""

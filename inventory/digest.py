@@ -14,6 +14,8 @@ ADDED: Final[tuple[tuple[str, ...], ...]] = (
     ("notifications",),
     ("approval", "allowed_signers"),
     ("approval", "maintenance_finished"),
+    ("approval", "end_sessions"),
+    ("approval", "after_window"),
     *(("approval", gate, key) for gate in ("before_start", "before_power_off", "functionality") for key in _OF_A_GATE),
     ("timings", "boot"),
     ("timings", "catch_up"),

@@ -19,8 +19,8 @@ from lab.replication import Channel
 from lab.world import World
 
 _VERSION = "10.11.19-MariaDB-0+deb12u1-log"
-# What the product's account needs: the process list, and replication.
-_PRIVILEGES = frozenset({"PROCESS", "REPLICATION CLIENT", "SLAVE MONITOR"})
+# What the product's account needs: the process list, replication, and to cut sessions that do not end.
+_PRIVILEGES = frozenset({"PROCESS", "REPLICATION CLIENT", "SLAVE MONITOR", "CONNECTION ADMIN"})
 # Thread ids: the software's sessions count from 100, real clients from here.
 FIRST_CLIENT_THREAD = 10_000
 _POSITION_PER_SECOND = 137

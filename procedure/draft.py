@@ -7,11 +7,12 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Literal
 
+from inventory.approval import GateName
 from inventory.models import Machine
 from procedure.as_found import AsFound
 from procedure.commands import AnyCommand, StartComponent, StopComponent
 from procedure.conditions import is_service
-from procedure.plan import ChildRun, Direction, Gate, GateName, OperatorTask, Plan, Stage, Step, Upkeep
+from procedure.plan import ChildRun, Direction, Gate, OperatorTask, Plan, Stage, Step, Upkeep
 from procedure.situation import Situation
 from procedure.subjects import Subject
 

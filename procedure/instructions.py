@@ -97,6 +97,39 @@ class SetServers(Value):
         return f"ssh {self.balancer} sudo -n socat - UNIX-CONNECT:{self.socket} <<< '{lines}'"
 
 
+class EndServerSessions(Value):
+    """Cut all sessions with servers of one backend of one HAProxy, by its admin page or its runtime socket."""
+
+    kind: Literal["end_server_sessions"] = "end_server_sessions"
+    balancer: str
+    backend: str
+    servers: tuple[str, ...]
+    page: str = ""
+    """Address of the admin page that takes the form; empty: the runtime socket takes a line for each server."""
+    socket: str = ""
+
+    @property
+    def text(self) -> str:
+        """The form, or the lines."""
+        if self.page:
+            fields = [*(("s", server) for server in self.servers), ("action", "shutdown"), ("b", self.backend)]
+            return f"POST {self.page} {urlencode(fields)}"
+        lines = "; ".join(f"shutdown sessions server {self.backend}/{server}" for server in self.servers)
+        return f"ssh {self.balancer} sudo -n socat - UNIX-CONNECT:{self.socket} <<< '{lines}'"
+
+
+class EndConnections(Value):
+    """Cut every connection of a database server that counts as a session at that moment, and no other."""
+
+    kind: Literal["end_connections"] = "end_connections"
+    machine: str
+
+    @property
+    def text(self) -> str:
+        """As a person would say it."""
+        return f"mysql {self.machine}: KILL CONNECTION for each session of SHOW PROCESSLIST"
+
+
 class CreateSilence(Value):
     """Silence machines at the monitoring server from now on."""
 
@@ -124,6 +157,14 @@ class LiftSilence(Value):
 
 
 Instruction = Annotated[
-    RunOn | WindowsServiceAction | WindowsCommand | WindowsShutdown | SetServers | CreateSilence | LiftSilence,
+    RunOn
+    | WindowsServiceAction
+    | WindowsCommand
+    | WindowsShutdown
+    | SetServers
+    | EndServerSessions
+    | EndConnections
+    | CreateSilence
+    | LiftSilence,
     Field(discriminator="kind"),
 ]

@@ -15,13 +15,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from inventory.approval import GateName
 from procedure.commands import AnyCommand
 from procedure.commands.base import Command
 from procedure.subjects import Subject
 from procedure.values import Value
 
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=200)]
-GateName = Literal["before_start", "before_power_off", "functionality", "maintenance_finished"]
 Direction = Literal["failover", "failback", "maintenance"]
 
 

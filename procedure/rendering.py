@@ -89,9 +89,13 @@ def _command(command: Command, situation: Situation) -> dict[str, object]:
             if v.answer is not Answer.NOT_APPLICABLE
         ),
         "undo": "; then ".join(undo.title for undo in command.compensation()),
-        "by_force": force.title if force else "",
+        "by_force": _by_force(force) if force else "",
         "deadline_seconds": command.deadline(situation.inventory).total_seconds(),
     }
+
+
+def _by_force(command: Command) -> str:
+    return command.title + (f", after the gate {command.approval.replace('_', ' ')}" if command.approval else "")
 
 
 # --- text -------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from inventory.approval import GateName
     from procedure.commands.base import Command
     from procedure.drawing_up import DrawnUp, Intent, first_gate
     from procedure.facts import Facts, Observation
@@ -32,6 +33,15 @@ with workflow.unsafe.imports_passed_through():
     from workflows.workers import Workers
 
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is tried for a step."""
+
+    command: Command
+    longest: timedelta | None = None
+    """Of a wait in slices; None: as long as usual."""
 
 
 @dataclass
@@ -178,33 +188,56 @@ class Executor:
     # Commands
 
     async def _carry_out(self, step: Step, wanted: Command) -> None:
-        usual = wanted.deadline(self.situation.inventory)
-        command, longest = wanted, usual
-        while True:
+        attempt: Attempt | None = Attempt(wanted)
+        while attempt is not None:
             self.ledger.begin(step.id, workflow.now())
             self.changed()
             result = await (
-                self._wait_in_slices(command, step, longest)
-                if command.in_slices
-                else self._workers.order(command, step, self._next_id(step))
+                self._wait_in_slices(attempt, step)
+                if attempt.command.in_slices
+                else self._workers.order(attempt.command, step, self._next_id(step))
             )
             if isinstance(result, StepReport):
                 self.ledger.end(step.id, result.outcome, workflow.now(), result)
                 return
-            can_force, can_extend = wanted.forced() is not None, wanted.in_slices
-            answer = await self._ask_about(step, result, can_force=can_force, can_extend=can_extend)
-            if answer is None or isinstance(answer, Skip):
-                return
-            # By force only as often as the operator says so.
-            command = wanted.forced() or wanted if isinstance(answer, Retry) and answer.force else wanted
-            longest = timedelta(minutes=answer.minutes) if isinstance(answer, Extend) else usual
+            attempt = await self._what_next(step, wanted, result)
 
-    async def _wait_in_slices(self, command: Command, step: Step, longest: timedelta) -> StepReport | StepProblem:
+    async def _what_next(self, step: Step, wanted: Command, problem: StepProblem) -> Attempt | None:
+        """What is tried next, as people decide; None: nothing, the step is over."""
+        forced = wanted.forced()
+        while True:
+            can_force, can_extend = forced is not None, wanted.in_slices
+            answer = await self._ask_about(step, problem, can_force=can_force, can_extend=can_extend)
+            if answer is None or isinstance(answer, Skip):
+                return None
+            if isinstance(answer, Extend):
+                return Attempt(wanted, timedelta(minutes=answer.minutes))
+            # By force only as often as the operator says so.
+            if forced is None or not answer.force:
+                return Attempt(wanted)
+            if forced.approval is None or await self._is_approved(step, forced, forced.approval, problem):
+                return Attempt(forced)
+            if self._gives_up:
+                self.ledger.leave(step.id, workflow.now())
+                return None
+
+    async def _is_approved(self, step: Step, forced: Command, name: GateName, problem: StepProblem) -> bool:
+        """Ask at a gate of its own. Who rejects it is asked again what to do about the problem."""
+        deadline = self.situation.inventory.approval.at(name).deadline
+        gate = Gate(name=name, question=forced.question(problem.seen), deadline=deadline)
+        asked = self.ledger.add(f"{step.id}-gate-{name.replace('_', '-')}", step.stage, f"{forced.title}?", gate)
+        approved = await self._gates.keep(asked, gate, ends_run=False)
+        await self._resumed()
+        return approved and not self._gives_up
+
+    async def _wait_in_slices(self, attempt: Attempt, step: Step) -> StepReport | StepProblem:
         """Have a state waited for, a little at a time, until it is there or the deadline passes.
 
         A history recorded before there were slices needs no patch: the first activity is the same, and another one
         follows only a report that says *not yet*, which no worker gave then.
         """
+        command = attempt.command
+        longest = attempt.longest or command.deadline(self.situation.inventory)
         drain = self.ledger.begin_to_wait(step.id, longest, workflow.now())
         try:
             while True:

@@ -64,19 +64,28 @@ class GateKeeper:
         """
         self._plan, self._fresh = plan, fresh
 
-    async def keep(self, step: Step, gate: Gate) -> None:
-        """Hold at a gate until it is decided and the decision stands, or until the run is aborted."""
+    async def keep(self, step: Step, gate: Gate, *, ends_run: bool = True) -> bool:
+        """Hold at a gate until it is decided and the decision stands, or until the run is aborted.
+
+        Args:
+            step: of the gate.
+            gate: what it asks.
+            ends_run: whether a rejection ends the run; else what it asks about is not done, and that is all.
+
+        Returns:
+            Whether it was opened.
+        """
         if step.id not in self.ledger.waits:  # It is there when a maintenance goes on as a new run.
-            await self._open(step, gate)
+            await self._open(step, gate, ends_run=ends_run)
         while self.ledger.abort is None and step.id in self.ledger.waits:
             await self._hold(step)
             if not self.ledger.resolved(step.id):
-                return
+                return False
             if self.ledger.is_rejected(step.id) or await self._is_still_so(step, gate):
-                self._pass(step, gate)
-                return
+                return self._pass(step, gate)
+        return False
 
-    async def _open(self, step: Step, gate: Gate) -> None:
+    async def _open(self, step: Step, gate: Gate, *, ends_run: bool) -> None:
         bound: Bound | None = None
         if workflow.patched(BOUND_TO_WHAT_WAS_SEEN):
             bound = Bound(plan=self._plan, statements=await self._seen_first(step, gate))
@@ -84,7 +93,7 @@ class GateKeeper:
             self.ledger.records[step.id].state = StepState.PENDING
             return
         code = approvals.code_at(gate.name, bound, workflow.random().getrandbits(24))
-        self.ledger.wait_at_gate(step, gate, code, workflow.now(), bound)
+        self.ledger.wait_at_gate(step, gate, code, workflow.now(), bound, ends_run=ends_run)
         self.changed()
 
     async def _seen_first(self, step: Step, gate: Gate) -> tuple[Statement, ...]:
@@ -125,19 +134,21 @@ class GateKeeper:
             self.changed()
         return not changes
 
-    def _pass(self, step: Step, gate: Gate) -> None:
+    def _pass(self, step: Step, gate: Gate) -> bool:
         wait, record = self.ledger.waits[step.id], self.ledger.records[step.id]
         answer = self.ledger.take(step.id)
         assert isinstance(answer, Approve | Reject)  # noqa: S101 - the ledger accepts nothing else at a gate
         if isinstance(answer, Reject):
             record.reason, record.decided_by = answer.comment, answer.by
             record.state, record.ended = StepState.ENDED, workflow.now()
-            abort = Abort(by=answer.by, reason=f"gate {gate.name} rejected: {answer.comment}"[:1000])
-            self.ledger.give_up(abort, workflow.now())
-            return
+            if wait.ends_run:
+                abort = Abort(by=answer.by, reason=f"gate {gate.name} rejected: {answer.comment}"[:1000])
+                self.ledger.give_up(abort, workflow.now())
+            return False
         record.reason = "; ".join(given.comment for given in wait.approvals if given.comment)
         record.decided_by = ", ".join(given.by for given in wait.approvals)
         self.ledger.end(step.id, Outcome.DONE, workflow.now())
+        return True
 
     async def _hold(self, step: Step) -> None:
         """Until people have decided, and the decision stands; or until the run is aborted."""

@@ -9,12 +9,13 @@ _WHO: Payload = {"by": "YOUR NAME"}
 _WHY: Payload = {**_WHO, "reason": "WHY"}
 
 
-def at_gate(gate: str, code: str) -> tuple[Hint, ...]:
+def at_gate(gate: str, code: str, *, ends_run: bool) -> tuple[Hint, ...]:
     """At an open gate."""
+    otherwise = "end the run here" if ends_run else "do not do it"
     seen: Payload = {"gate": gate, "seen": code, **_WHO}
     return (
         Hint(signal="approve", payload=seen, meaning="go on"),
-        Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning="end the run here"),
+        Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning=otherwise),
     )
 
 

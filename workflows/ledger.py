@@ -139,6 +139,13 @@ class Ledger:
         if report is not None:
             record.report, record.problem = report, None
 
+    def add(self, base: str, stage: int, title: str, gate: Gate) -> Step:
+        """A gate that no plan foresaw, as a step of its own; numbered where there was one of that name before."""
+        count = sum(step == base or step.startswith(f"{base}.") for step in self.records)
+        step = Step(id=f"{base}.{count + 1}" if count else base, stage=stage, title=title, action=gate)
+        self.plan((step,))
+        return step
+
     def is_over(self, step: str) -> bool:
         """Whether those that follow a step may start."""
         return self.records[step].is_over
@@ -188,7 +195,16 @@ class Ledger:
 
     # What waits for a person
 
-    def wait_at_gate(self, step: Step, gate: Gate, code: str, now: datetime, bound: Bound | None = None) -> None:
+    def wait_at_gate(
+        self,
+        step: Step,
+        gate: Gate,
+        code: str,
+        now: datetime,
+        bound: Bound | None = None,
+        *,
+        ends_run: bool = True,
+    ) -> None:
         """A gate is reached; its code is made of what it is bound to."""
         self._wait(
             step,
@@ -203,9 +219,10 @@ class Ledger:
                 code=code,
                 bound=bound,
                 rules=rules_at(self._approval, gate.name, self._requester),
+                ends_run=ends_run,
                 since=now,
                 deadline=now + gate.deadline,
-                hints=hints.at_gate(gate.name, code),
+                hints=hints.at_gate(gate.name, code, ends_run=ends_run),
             ),
         )
 
@@ -227,8 +244,8 @@ class Ledger:
 
     def _show_anew(self, step: str, *, code: str, **changes: object) -> None:
         wait = self.waits[step]
-        shown_now = {"code": code, "hints": hints.at_gate(wait.gate, code), "approvals": (), **changes}
-        self.waits[step] = wait.model_copy(update=shown_now)
+        shown_now = {"code": code, "hints": hints.at_gate(wait.gate, code, ends_run=wait.ends_run), "approvals": ()}
+        self.waits[step] = wait.model_copy(update={**shown_now, **changes})
         self._resolutions.pop(step, None)
         self._closed_gates.pop(wait.gate, None)
 
@@ -343,8 +360,9 @@ class Ledger:
         self._resolutions[step] = wish
         if isinstance(wish, Reject):
             self._closed_gates[wish.gate] = f"rejected by {wish.by}"
-        later = self.paused is not None and not isinstance(wish, Reject)
-        held = "; takes effect when the run is resumed" if later else ""
+            then = "the run ends here" if self.waits[step].ends_run else "it is not done"
+            return yes(f"rejected, {then}: {self.records[step].title}")
+        held = "; takes effect when the run is resumed" if self.paused else ""
         return yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}{held}")
 
     def _approve(self, step: str, wish: Approve, now: datetime) -> Answer:
@@ -497,7 +515,6 @@ class Ledger:
 
 
 _EFFECT: dict[type[Message], str] = {
-    Reject: "rejected, the run ends here",
     Retry: "will be tried again",
     Skip: "skipped",
     Confirm: "confirmed",

@@ -156,6 +156,8 @@ class Wait(Told):
     """Why the approvals there were are void, at a gate that is shown again."""
     rules: Rules = Rules()
     approvals: tuple[Given, ...] = ()
+    ends_run: bool = True
+    """Whether a rejection ends the run, at a gate."""
     since: datetime
     deadline: datetime | None = None
     left: timedelta | None = None

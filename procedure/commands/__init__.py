@@ -16,13 +16,14 @@ from procedure.commands.machines import CutPower, ShutDownMachine, StartMachine
 from procedure.commands.monitoring import LiftSilence, SilenceMonitoring
 from procedure.commands.pairs import ClearMove, MovePair, RejoinNode
 from procedure.commands.restored import CheckBalancer, CheckRestored
-from procedure.commands.sessions import AwaitDrained
+from procedure.commands.sessions import AwaitDrained, EndSessions
 from procedure.commands.software import StartComponent, StopComponent
 
 AnyCommand = Annotated[
     StopComponent
     | StartComponent
     | AwaitDrained
+    | EndSessions
     | MovePair
     | RejoinNode
     | ClearMove
@@ -67,6 +68,7 @@ __all__ = [
     "Command",
     "CutPower",
     "DeleteSnapshot",
+    "EndSessions",
     "LiftSilence",
     "LookAgain",
     "LookAgainAlone",

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from datetime import timedelta
 from typing import ClassVar
 
+from inventory.approval import GateName
 from inventory.models import Inventory
 from procedure.facts import Facts, SessionCount
 from procedure.instructions import Instruction
@@ -29,6 +30,9 @@ class Command(Value):
     in_slices: ClassVar[bool] = False
     """A wait that may be long: it is handed over as a series of short ones, so that people see how far it is, and its
     deadline can be moved while it lasts."""
+
+    approval: ClassVar[GateName | None] = None
+    """The gate that people must open before it is carried out by force."""
 
     @property
     @abstractmethod
@@ -59,6 +63,10 @@ class Command(Value):
     def sessions_left(self, situation: Situation, facts: Facts) -> tuple[SessionCount, ...]:
         """How far it is, where it waits for sessions to end."""
         return ()
+
+    def question(self, seen: str) -> str:
+        """What the gate of its `approval` asks, given what was last seen; empty without one."""
+        return ""
 
     def compensation(self) -> tuple[Command, ...]:
         """What would undo it, in this order; nothing, if nothing should."""

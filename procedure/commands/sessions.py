@@ -1,4 +1,4 @@
-"""Sessions that must end by themselves before anything moves: the procedure, stage 4."""
+"""Sessions that must end before anything moves, by themselves or cut on purpose: the procedure, stage 4."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import ClassVar, Literal
 
+from inventory.approval import GateName
 from inventory.models import Inventory, Role
 from procedure import who
 from procedure.commands.base import Command
 from procedure.facts import BalancerFact, Facts, ServerState, Session, SessionCount, SessionsFact
+from procedure.instructions import EndConnections, EndServerSessions, Instruction
 from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
@@ -19,6 +21,14 @@ from procedure.verdicts import Verdict, failed, passed, unknown, warned
 USUAL_DRAIN = timedelta(minutes=1)
 """With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
 
+ROLLED_BACK = timedelta(minutes=5)
+"""A connection that is killed first rolls back its transaction, and is listed until then."""
+
+USUAL_ENDING = timedelta(seconds=5)
+
+BLIND = "the account lacks the PROCESS privilege and sees only itself"
+GRANT_PROCESS = "GRANT PROCESS ON *.* to the account of the inventory, then retry."
+
 ENDED_BY = (
     "They end when their program disconnects: stop it on the host named (or KILL the row, which rolls back its "
     "transaction). Rows of the load balancer that stay in Sleep end when HAProxy is reloaded there. "
@@ -26,12 +36,9 @@ ENDED_BY = (
 )
 
 
-class AwaitDrained(Command):
-    """Wait until nobody is connected any more: neither at the active load balancer nor at the active master."""
+class _NobodyConnected(Command):
+    """Nobody is connected: neither at the active load balancer nor at the active master."""
 
-    kind: Literal["await_drained"] = "await_drained"
-    mutates: ClassVar[bool] = False
-    in_slices: ClassVar[bool] = True
     balancer: str
     """The active load balancer."""
     master: str
@@ -42,11 +49,6 @@ class AwaitDrained(Command):
         """The machine whose sessions decide."""
         return self.master
 
-    @property
-    def title(self) -> str:
-        """One line for a person."""
-        return f"Wait until no session is left on {self.balancer} and {self.master}"
-
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
         """Both lists of sessions, and that it is still these two that are active."""
         clusters = (ClusterOn(machine=m) for m in situation.inventory.pairs.load_balancer.machines)
@@ -55,8 +57,7 @@ class AwaitDrained(Command):
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """No session on either; the worst of the answers."""
         answers = (
-            _still_active(situation.inventory, self.balancer, facts),
-            takes_all_writes(situation.inventory, self.master, facts),
+            *_through_these(situation.inventory, self.balancer, self.master, facts),
             _no_balancer_sessions(situation.inventory, self.balancer, facts),
             _no_database_sessions(situation.inventory, self.master, facts),
         )
@@ -74,6 +75,23 @@ class AwaitDrained(Command):
         balancer, database = facts.balancer(self.balancer), facts.sessions(self.master)
         return (*_at_balancer(inventory, balancer), *_at_database(inventory, database))
 
+
+class AwaitDrained(_NobodyConnected):
+    """Wait until nobody is connected any more."""
+
+    kind: Literal["await_drained"] = "await_drained"
+    mutates: ClassVar[bool] = False
+    in_slices: ClassVar[bool] = True
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"Wait until no session is left on {self.balancer} and {self.master}"
+
+    def forced(self) -> Command:
+        """Cut who is left, if people agree to that."""
+        return EndSessions(balancer=self.balancer, master=self.master)
+
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for sessions to end; then the operator decides."""
         return inventory.timings.drain
@@ -81,6 +99,80 @@ class AwaitDrained(Command):
     def expected(self, inventory: Inventory) -> timedelta:
         """About a minute, or the deadline if that is shorter."""
         return min(USUAL_DRAIN, inventory.timings.drain)
+
+
+class EndSessions(_NobodyConnected):
+    """Cut whoever is still connected. Nothing would undo it."""
+
+    kind: Literal["end_sessions"] = "end_sessions"
+    approval: ClassVar[GateName | None] = "end_sessions"
+
+    @property
+    def title(self) -> str:
+        """One line for a person."""
+        return f"End the sessions that are left on {self.balancer} and {self.master}"
+
+    def question(self, seen: str) -> str:
+        """Whom it would cut."""
+        return f"They are cut off, whatever they are doing; a transaction that is open is rolled back. Left are: {seen}"
+
+    def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
+        """It is still these two that everything goes through, and all who are connected are seen.
+
+        Whether the software is stopped is no condition: what can't be stopped is why people end its sessions. If it
+        connects again, the wanted state does not come, and who is left is told.
+        """
+        seen = _all_are_seen(self.master, facts)
+        return (*_through_these(situation.inventory, self.balancer, self.master, facts), seen)
+
+    def instructions(self, situation: Situation, facts: Facts) -> tuple[Instruction, ...]:
+        """At the load balancer for each backend, then at the master; only where there are any."""
+        inventory, sessions = situation.inventory, facts.sessions(self.master)
+        busy = _busy(inventory, facts.balancer(self.balancer))
+        at_balancer = (self._at_balancer(inventory, backend, servers) for backend, servers in busy.items())
+        at_master = (EndConnections(machine=self.master),) if sessions is None or sessions.count else ()
+        return (*at_balancer, *at_master)
+
+    def _at_balancer(self, inventory: Inventory, backend: str, servers: tuple[str, ...]) -> EndServerSessions:
+        by_page, socket = inventory.haproxy.change_by == "admin_page", inventory.haproxy.socket
+        return EndServerSessions(
+            balancer=self.balancer,
+            backend=backend,
+            servers=servers,
+            page=who.admin_page_url(inventory, self.balancer) if by_page else "",
+            socket=socket.path if socket else "",
+        )
+
+    def deadline(self, inventory: Inventory) -> timedelta:
+        """Until transactions are rolled back."""
+        return ROLLED_BACK
+
+    def expected(self, inventory: Inventory) -> timedelta:
+        """What it usually takes."""
+        return USUAL_ENDING
+
+
+def _through_these(inventory: Inventory, balancer: str, master: str, facts: Facts) -> tuple[Verdict, ...]:
+    """All who are connected are connected through these two."""
+    return (_still_active(inventory, balancer, facts), takes_all_writes(inventory, master, facts))
+
+
+def _all_are_seen(master: str, facts: Facts) -> Verdict:
+    condition = f"all sessions of {master} are seen"
+    fact = facts.sessions(master)
+    if fact is None:
+        return not_seen(condition, [SessionsOn(machine=master)], facts)
+    return passed(condition) if fact.complete else unknown(condition, BLIND, GRANT_PROCESS)
+
+
+def _busy(inventory: Inventory, fact: BalancerFact | None) -> dict[str, tuple[str, ...]]:
+    """Backends with those of their servers that somebody is connected to; on paper all that could be."""
+    if fact is None:
+        counted = (b for b in inventory.haproxy.backends if b.name not in inventory.sessions.ignore_backends)
+        return {backend.name: tuple(backend.servers) for backend in counted}
+    busy = servers_with_sessions(inventory, fact)
+    names = dict.fromkeys(state.backend for state in busy)
+    return {name: tuple(state.server for state in busy if state.backend == name) for name in names}
 
 
 def _still_active(inventory: Inventory, balancer: str, facts: Facts) -> Verdict:
@@ -105,7 +197,7 @@ def _no_balancer_sessions(inventory: Inventory, balancer: str, facts: Facts, but
     left = servers_with_sessions(inventory, fact, but)
     if left:
         seen = ", ".join(f"{s.backend}/{s.server}: {s.sessions + s.queued}" for s in left)
-        return failed(condition, seen, "Wait, or find out who holds them; nobody is cut off by this run.")
+        return failed(condition, seen, "Wait, or find out who holds them; nobody is cut off without your word.")
     return passed(condition, f"0 on {balancer}")
 
 
@@ -187,8 +279,7 @@ def _no_database_sessions(inventory: Inventory, master: str, facts: Facts) -> Ve
     if fact is None:
         return not_seen(condition, [SessionsOn(machine=master)], facts)
     if not fact.complete:
-        step = "GRANT PROCESS ON *.* to the account of the inventory, then retry."
-        return unknown(condition, "the account lacks the PROCESS privilege and sees only itself", step)
+        return unknown(condition, BLIND, GRANT_PROCESS)
     if fact.count == 0:
         return passed(condition, f"0 on {master}")
     return failed(condition, who_is_left(inventory, fact), ENDED_BY)

@@ -15,14 +15,14 @@ import pytest
 from activities.completed import Completed
 from activities.errors import NotUnderstood, Permanent, Rejected, SystemTrouble, Transient
 from activities.haproxy import MAX_SERVERS, SHOWN, HaproxySystem, bounded, forms
-from activities.haproxy_answers import read_servers_state
+from activities.haproxy_answers import read_servers_state, read_stat
 from activities.shell import KEEP
 from inventory.models import Inventory
 from lab.balancer import AdminPage, Backend, Balancer, BalancerConfig, Server
 from lab.certificates import CertificateAuthority
 from lab.listening import Endpoint, free_port
 from procedure.facts import BalancerFact, ServerState
-from procedure.instructions import SetServers
+from procedure.instructions import EndServerSessions, SetServers
 from procedure.subjects import BalancerOn
 from tests.activities.cluster import machine, reference
 
@@ -91,6 +91,33 @@ class Site:
             name: [Server(server, Endpoint(ADDRESS, free_port(ADDRESS)), server == "acd-dbm2") for server in servers]
             for name, servers in BACKENDS.items()
         }
+
+    @asynccontextmanager
+    async def session(self, server: str) -> AsyncIterator[asyncio.StreamReader]:
+        """A client that stays connected to a server of the database backend."""
+        backend = next(b for b in self.balancer.config.backends if b.name == "db")
+        behind = next(s.endpoint for s in backend.servers if s.name == server)
+
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(hold, behind.address, behind.port):
+            await self._until(server, lambda state: state.up)
+            reader, writer = await asyncio.open_connection(backend.bind.address, backend.bind.port)
+            await self._until(server, lambda state: state.sessions == 1)
+            yield reader
+            writer.close()
+
+    async def _until(self, server: str, holds: Callable[[ServerState], bool]) -> None:
+        async with asyncio.timeout(20):
+            # HAProxy tells nobody: it is asked.
+            while not any(holds(s) for s in await self.states() if s.server == server):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+    async def states(self) -> tuple[ServerState, ...]:
+        """What HAProxy itself says."""
+        return read_stat(LB, await self.balancer.socket.command("show stat"))
 
     def inventory(self, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Inventory:
         def here(raw: dict[str, Any]) -> None:
@@ -195,7 +222,7 @@ async def truth(site: Site) -> dict[tuple[str, str], str]:
 
 async def test_many_servers_go_in_several_forms_that_haproxy_takes(site: Site) -> None:
     many = tuple(f"acd-jb{number}" for number in range(1, 7)) * 60
-    assert len(list(forms(set_to("maint", *many)))) > 1
+    assert len(list(forms("web", many, "maint"))) > 1
     async with site.system(by_page) as system:
         await system.set_servers(set_to("maint", *many))
         assert {server.admin for server in (await seen(system)).of("web")} == {"maint"}
@@ -224,8 +251,32 @@ def test_no_server_of_a_backend_of_the_inventory_is_left_out() -> None:
 
 
 def test_a_form_names_its_servers_one_backend_and_the_action() -> None:
-    assert list(forms(set_to("maint", "acd-jb1", "acd-jb2"))) == ["s=acd-jb1&s=acd-jb2&action=maint&b=web"]
-    assert list(forms(set_to("maint"))) == []
+    assert list(forms("web", ("acd-jb1", "acd-jb2"), "maint")) == ["s=acd-jb1&s=acd-jb2&action=maint&b=web"]
+    assert list(forms("web", (), "maint")) == []
+
+
+@WAYS
+async def test_sessions_with_the_named_servers_are_cut_and_no_others(site: Site, way: Way) -> None:
+    ends = EndServerSessions(balancer=LB, backend="db", servers=("acd-dbm1",))
+    async with site.system(way) as system, site.session("acd-dbm1") as stuck:
+        assert [s.server for s in (await seen(system)).servers if s.sessions] == ["acd-dbm1"]
+        await system.end_sessions(ends.model_copy(update={"servers": ("acd-dbm2",)}))
+        await system.end_sessions(ends.model_copy(update={"backend": "web", "servers": ("acd-jb1",)}))
+        assert [s.server for s in (await seen(system)).servers if s.sessions] == ["acd-dbm1"]
+
+        assert await system.end_sessions(ends)
+        assert await asyncio.wait_for(stuck.read(), 5) == b""
+        assert not [s for s in (await seen(system)).servers if s.sessions]
+        with pytest.raises(Permanent):
+            await system.end_sessions(ends.model_copy(update={"servers": ("nosuch",)}))
+
+
+async def test_no_second_command_gets_onto_the_socket_with_sessions_to_cut(site: Site) -> None:
+    ends = EndServerSessions(balancer=LB, backend="db", servers=("acd-dbm1;disable frontend db",))
+    async with site.system(by_socket) as system:
+        with pytest.raises(NotUnderstood):
+            await system.end_sessions(ends)
+    assert site.machine.asked == []
 
 
 @WAYS

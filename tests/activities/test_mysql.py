@@ -25,6 +25,7 @@ from lab.database import DatabaseAccount, DatabaseServer, MasterStatus, QueryRes
 from lab.database_rows import Process, ReplicaStatus, binlog_dump, connecting, replicating, replication_threads, stopped
 from lab.listening import Endpoint
 from procedure.facts import ReplicationFact, SessionsFact
+from procedure.instructions import EndConnections
 from procedure.subjects import ReplicationOn, SessionsOn
 from tests.activities.cluster import machine, reference
 
@@ -45,6 +46,9 @@ class World:
     version: str = "10.11.19-MariaDB-0+deb12u1-log"
     log: MasterStatus | None = field(default_factory=lambda: MasterStatus("bin.000007", 4711))
     trouble: SqlError | None = None
+    killed: list[int] = field(default_factory=list)
+    gone_with: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Threads that end when another one is killed."""
 
     def accounts(self) -> Sequence[DatabaseAccount]:
         return [DatabaseAccount("failover", PASSWORD, self.privileges)]
@@ -67,7 +71,11 @@ class World:
         return {}
 
     async def kill(self, thread_id: int) -> bool:
-        return False
+        self.killed.append(thread_id)
+        there = [thread for thread in self.threads if thread.thread_id == thread_id]
+        ended = (thread_id, *self.gone_with.get(thread_id, ()))
+        self.threads = [thread for thread in self.threads if thread.thread_id not in ended]
+        return bool(there)
 
     async def execute(self, account: DatabaseAccount, sql: str) -> QueryResult:
         if sql == "SELECT id FROM nothing":
@@ -451,3 +459,47 @@ def test_every_exception_of_the_library_is_mapped(cls: type[Exception], number: 
 def test_exceptions_of_the_network_and_of_other_protocols(error: Exception, kind: type[SystemTrouble]) -> None:
     assert isinstance(error, CAUGHT)
     assert type(translated("m", "connect", error)) is kind
+
+
+# --- cutting connections ----------------------------------------------------------------------------------------------
+
+CUTTER = ALL | {"CONNECTION ADMIN"}
+NOT_CUT = [
+    Process(4, "event_scheduler", "localhost", "Daemon", 4000),
+    *replication_threads(10, 11, io_state="Waiting for master to send event"),
+    binlog_dump(40, "10.0.0.8:50000"),
+    Process(50, "haproxy_check", "10.0.0.7:1", "Sleep"),
+    Process(51, "acd", "10.0.0.9:1", "Sleep"),
+    Process(52, "failover", "10.0.0.5:1", "Query"),
+]
+APP = [Process(number, "acd", f"10.0.0.1:{number}", "Sleep") for number in range(100, 170)]
+
+
+async def cut(world: World) -> str:
+    async with serving(world) as server:
+        return await Databases(cluster(server.endpoint.port)).end_connections(EndConnections(machine=MASTER))
+
+
+async def test_all_that_counts_as_a_session_is_cut_and_nothing_else() -> None:
+    """Also those beyond the fifty that a fact shows; never another worker of this product."""
+    world = World(CUTTER, threads=[*NOT_CUT, *APP])
+    said = await cut(world)
+    assert world.killed == [thread.thread_id for thread in APP]
+    assert world.threads == NOT_CUT
+    assert said.startswith("cut 70 of 71: 100 (acd@10.0.0.1:100), 101")
+
+
+async def test_what_has_ended_meanwhile_is_no_trouble() -> None:
+    world = World(CUTTER, threads=APP[:3], gone_with={100: (101,)})
+    assert (await cut(world)).startswith("cut 2 of 3")
+    assert world.threads == []
+    assert await cut(World(CUTTER)) == "cut none of 0"
+
+
+async def test_without_the_privilege_it_says_which() -> None:
+    world = World(ALL, threads=APP[:2])
+    with pytest.raises(Rejected) as refused:
+        await cut(world)
+    assert "You are not owner of thread 100" in refused.value.seen
+    assert refused.value.next_step.startswith("GRANT CONNECTION ADMIN (MySQL: CONNECTION_ADMIN; SUPER before MariaDB")
+    assert world.killed == []

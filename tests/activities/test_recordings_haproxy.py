@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.errors import NotUnderstood, Permanent, Rejected, SystemTrouble, Transient
+from activities.haproxy import forms
 from activities.haproxy_answers import (
     read_both,
     read_form_answer,
@@ -129,6 +130,11 @@ FORMS: dict[str, str | type[SystemTrouble]] = {
 
 def test_every_recorded_form_is_expected() -> None:
     assert sorted(FORMS) == sorted(path.stem for path in (RECORDINGS / HERE / "stats_post").iterdir())
+
+
+def test_the_form_that_cuts_sessions_is_the_recorded_one() -> None:
+    asked = recorded(HERE, "stats_post", "action_shutdown.http").partition("---- answer ----")[0]
+    assert next(iter(forms("be_app", ("acd-app1",), "shutdown"))) in asked
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -63,7 +63,7 @@ _THREADS = 40
 _TAIL = 3000
 
 WorkerKind = Literal["process", "inside", "none"]
-Decision = Literal["approve", "reject", "retry", "skip", "abort", "confirm"]
+Decision = Literal["approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume", "extend"]
 
 
 @dataclass
@@ -271,7 +271,7 @@ class WholeRun:
 
     # --- people ------------------------------------------------------------------------------------------------------
 
-    async def decide(self, signal: Decision, **payload: str | bool) -> Answer:
+    async def decide(self, signal: Decision, **payload: str | bool | int) -> Answer:
         """Say something as the command line does, answered at once; `by` is added. A worker that is away is awaited."""
         wish = Decide(signal=signal, payload={"by": "tester", **payload})
         while True:

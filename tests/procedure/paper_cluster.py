@@ -77,7 +77,7 @@ class PaperCluster:
         self.snapshots: set[tuple[str, str]] = set()
         self.silences: list[Silence] = []
         self.stuck: list[Session] = []
-        """Sessions of the master that takes writes which don't end with the software."""
+        """Sessions of the master that takes writes which don't end with the software; those of `hung` never end."""
         self.held: dict[tuple[str, str], int] = {}
         """Sessions of the active load balancer with its servers, by backend and server."""
 
@@ -293,6 +293,10 @@ class PaperCluster:
             case do.SetServers(balancer=balancer, backend=backend, servers=servers, state=state):
                 keys = {(balancer, backend, server) for server in servers}
                 self.maint = self.maint | keys if state == "maint" else self.maint - keys
+            case do.EndServerSessions(backend=backend, servers=servers):
+                self.held = {key: n for key, n in self.held.items() if key not in {(backend, s) for s in servers}}
+            case do.EndConnections():
+                self.stuck = [session for session in self.stuck if session.user == "hung"]
             case do.CreateSilence(machines=machines, duration=duration, comment=comment):
                 name = f"s{len(self.silences)}"
                 self.silences.append(Silence(id=name, machines=machines, until=NOW + duration, comment=comment))

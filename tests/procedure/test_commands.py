@@ -13,6 +13,7 @@ from procedure.commands import (
     CheckReplication,
     ClearMove,
     CutPower,
+    EndSessions,
     MovePair,
     RejoinNode,
     SetMaintenance,
@@ -163,6 +164,40 @@ def test_sessions_left_are_counted_by_machine_and_kind(situation: Situation, fac
         ("database", "others", "", 56),
     ]
     assert DRAINED.sessions_left(situation, PAPER) == ()
+
+
+def test_who_is_left_is_cut_where_there_is_somebody(situation: Situation, facts: Facts) -> None:
+    cut = DRAINED.forced()
+    assert cut == EndSessions(balancer="acd-lb1", master="acd-dbm1")
+    assert cut.compensation() == ()
+    assert cut.approval == "end_sessions"
+    busy = servers_with(facts, "acd-lb1", "web/acd-jb1", "web/acd-jb2", "db/acd-dbm1", sessions=2)
+
+    assert [i.text for i in cut.instructions(situation, busy)] == [
+        "POST https://10.77.0.81:7777/haproxy?stats s=acd-jb1&s=acd-jb2&action=shutdown&b=web",
+        "POST https://10.77.0.81:7777/haproxy?stats s=acd-dbm1&action=shutdown&b=db",
+        "mysql acd-dbm1: KILL CONNECTION for each session of SHOW PROCESSLIST",
+    ]
+    assert cut.instructions(situation, idle(facts)) == ()
+    assert cut.wanted(situation, idle(facts)).answer is Answer.PASS
+    assert cut.wanted(situation, facts).answer is Answer.FAIL
+    assert all(v.allows for v in cut.conditions(situation, facts))
+    assert "3 from app" in cut.question("3 from app")
+
+
+def test_nobody_is_cut_where_it_is_not_known_who_is_connected_or_to_what(situation: Situation, facts: Facts) -> None:
+    cut = DRAINED.forced()
+    blind = seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=False, count=0))
+    lost = unseen(facts, SessionsOn(machine="acd-dbm1"))
+    elsewhere = servers_with(facts, "acd-lb1", "db/acd-dbm1", up=False, status="DOWN")
+    moved_away = facts
+    for machine in ("acd-lb1", "acd-lb2"):
+        moved_away = resource_with(moved_away, machine, "vip", nodes=("acd-lb2",))
+
+    against = [[v.condition for v in cut.conditions(situation, f) if not v.allows] for f in (blind, lost)]
+    assert against == [["all sessions of acd-dbm1 are seen"]] * 2
+    for changed in (elsewhere, moved_away):
+        assert not all(v.allows for v in cut.conditions(situation, changed))
 
 
 def test_an_empty_list_without_the_privilege_proves_nothing(situation: Situation, facts: Facts) -> None:

@@ -15,7 +15,7 @@ from procedure.plan import Step
 from procedure.reports import Outcome, RunOutcome, StepProblem, StepReport
 from procedure.verdicts import failed, unknown
 from tests.workflows.driving import own, running, step_of
-from tests.workflows.paper_world import PaperWorld
+from tests.workflows.paper_world import PaperWorld, failure
 from workflows.draining import LONGEST_SLICE, Drain, left, overdue
 from workflows.ledger import Ledger
 from workflows.status import StepState
@@ -250,3 +250,111 @@ async def test_a_paused_run_begins_no_slice_and_its_deadline_waits(client: Clien
         report = await run.result()
     assert report.outcome is RunOutcome.COMPLETED
     assert world.attempts[DRAIN] == slices + 1
+
+
+# --- cutting who is left ----------------------------------------------------------------------------------------------
+
+ENDING = "4-drain-sessions-gate-end-sessions"
+FORCE: dict[str, object] = {"step": DRAIN, "by": "ada", "force": True, "reason": "it hangs"}
+
+
+async def test_who_is_left_is_cut_only_after_a_gate_of_its_own(client: Client, reference: Inventory) -> None:
+    world = with_drain(reference, 1)
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        status = await run.waiting(DRAIN)
+        assert next(w for w in status.waits if w.step == DRAIN).can_force
+        assert "needs a reason" in (await run.decide("retry", **{**FORCE, "reason": ""})).text
+        await run.say("retry", FORCE)
+        wait = await run.at_gate("end_sessions")
+        assert (wait.step, wait.title) == (ENDING, "End the sessions that are left on acd-lb1 and acd-dbm1?")
+        assert "They are cut off" in wait.text
+        assert "1 from app@10.77.0.81 (acd-lb1, Sleep)" in wait.text
+        assert [hint.meaning for hint in wait.hints] == ["go on", "do not do it"]
+        assert world.cluster.stuck == [STUCK]
+        details = await run.details()
+        assert f'"gate": "end_sessions", "seen": "{wait.code}"' in details
+
+        await run.approve("end_sessions", "before_power_off", "functionality")
+        report = await run.result()
+    assert report.outcome is RunOutcome.COMPLETED
+    assert world.cluster.stuck == []
+    kinds = [order.command.kind for order in world.orders if order.step_id == DRAIN]
+    assert kinds == ["await_drained", "end_sessions"]
+    assert step_of(report, DRAIN).outcome is Outcome.DONE
+    assert (step_of(report, ENDING).outcome, step_of(report, ENDING).decided_by) == (Outcome.DONE, "ada")
+    assert world.violations == []
+
+
+async def test_who_says_no_is_asked_again_what_to_do(client: Client, reference: Inventory) -> None:
+    world = with_drain(reference, 1)
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        await run.waiting(DRAIN)
+        await run.say("retry", FORCE)
+        wait = await run.at_gate("end_sessions")
+        no = await run.decide("reject", gate="end_sessions", seen=wait.code, by="bob", comment="a caller is on")
+        assert no.text == "rejected, it is not done: End the sessions that are left on acd-lb1 and acd-dbm1?"
+        status = await run.waiting(DRAIN)
+        assert status.outcome is None
+        assert world.cluster.stuck == [STUCK]
+        late = await run.decide("approve", gate="end_sessions", seen=wait.code, by="ada")
+        assert late.text == "gate end_sessions was already rejected by bob"
+
+        await run.say("retry", FORCE)
+        again = await run.at_gate("end_sessions")
+        assert again.step == f"{ENDING}.2"
+        assert again.code != wait.code
+        await run.approve("end_sessions", "before_power_off", "functionality")
+        report = await run.result()
+    assert report.outcome is RunOutcome.COMPLETED
+    assert (step_of(report, ENDING).outcome, step_of(report, ENDING).reason) == (None, "a caller is on")
+
+
+async def test_sessions_that_do_not_even_end_by_force_wait_for_people(client: Client, reference: Inventory) -> None:
+    world = with_drain(reference, 1)
+    world.cluster.stuck[:] = [STUCK.model_copy(update={"user": "hung"})]
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        await run.waiting(DRAIN)
+        await run.say("retry", FORCE)
+        world.trouble(DRAIN, failure("failed", "1 from hung"))
+        await run.approve("end_sessions")
+        status = await run.until(lambda s: any(w.step == DRAIN for w in s.waits) and len(world.orders) > 1)
+        wait = next(w for w in status.waits if w.step == DRAIN)
+        assert (wait.can_force, wait.can_extend) == (True, True)
+        await run.say("skip", {"step": DRAIN, "by": "ada", "reason": "harmless"})
+        await run.until(lambda s: any(w.step == "5-move-storage" for w in s.waits))
+        await run.say("abort", {"by": "ada", "reason": "enough"})
+        assert (await run.result()).outcome is RunOutcome.ABORTED
+
+
+async def test_an_abort_at_that_gate_ends_the_run(client: Client, reference: Inventory) -> None:
+    world = with_drain(reference, 1)
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        await run.waiting(DRAIN)
+        await run.say("retry", FORCE)
+        await run.at_gate("end_sessions")
+        await run.say("abort", {"by": "ada", "reason": "enough"})
+        report = await run.result()
+    assert report.outcome is RunOutcome.ABORTED
+    assert step_of(report, ENDING).state is StepState.NOT_STARTED
+    assert step_of(report, DRAIN).outcome is Outcome.FAILED
+    assert world.cluster.stuck == [STUCK]
+
+
+async def test_approved_in_a_pause_it_waits_for_the_end_of_it(client: Client, reference: Inventory) -> None:
+    world = with_drain(reference, 1)
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        await run.waiting(DRAIN)
+        await run.say("retry", FORCE)
+        await run.at_gate("end_sessions")
+        await run.say("pause", {"by": "ada", "reason": "wait"})
+        await run.approve("end_sessions")
+        await run.until(lambda s: step_of(s, ENDING).outcome is Outcome.DONE)
+        assert world.cluster.stuck == [STUCK]
+        await run.say("resume", {"by": "ada"})
+        await run.approve("before_power_off", "functionality")
+        assert (await run.result()).outcome is RunOutcome.COMPLETED
