@@ -5,6 +5,7 @@ So people see how far it is, and may move its deadline while it lasts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
@@ -15,7 +16,7 @@ from procedure.facts import SessionCount
 from procedure.reports import StepProblem, StepReport
 from procedure.verdicts import Answer, unknown
 from workflows.pausing import moved
-from workflows.status import Paused, Progress
+from workflows.status import Paused, Progress, StepRecord
 
 FIRST_SLICE = timedelta(seconds=5)
 """Most drains are over within it, and whoever looks at a longer one soon sees a second count."""
@@ -25,15 +26,17 @@ LONGEST_SLICE = timedelta(seconds=60)
 
 @dataclass
 class Drain:
-    """One wait for sessions to end."""
+    """One wait for sessions to end. It tells the record of its step how far it is."""
 
+    record: StepRecord
     since: datetime
     deadline: datetime
     length: timedelta = FIRST_SLICE
     """Of the next slice."""
     counts: list[Count] = field(default_factory=list)
-    sessions: tuple[SessionCount, ...] = ()
-    seen: datetime | None = None
+    paused: bool = False
+    _sessions: tuple[SessionCount, ...] = ()
+    _seen: datetime | None = None
 
     def next_slice(self, now: datetime) -> timedelta:
         """How long the next activity may wait: each twice as long as the one before, and never beyond the deadline."""
@@ -47,24 +50,64 @@ class Drain:
 
     def take(self, report: StepReport) -> None:
         """Keep what a slice has seen."""
-        self.sessions, self.seen = report.sessions, report.ended
+        self._sessions, self._seen = report.sessions, report.ended
         if all(verdict.answer is not Answer.UNKNOWN for verdict in report.verdicts):
             self.counts.append(Count(at=report.ended, total=sum(count.count for count in report.sessions)))
+        self.tell()
 
-    def extend(self, by: timedelta) -> None:
-        """Wait for longer."""
-        self.deadline += by
+    def tell(self) -> None:
+        """Show how far it is, and until when it is waited for. There is nothing to show before the first slice."""
+        if self._seen is not None:
+            self.record.progress = Progress(
+                sessions=self._sessions,
+                at=self._seen,
+                deadline=None if self.paused else self.deadline,
+                expected_end=expected_end(self.counts),
+            )
 
-    def resumed(self, paused: Paused, now: datetime) -> None:
+
+class Drains:
+    """The waits that are under way, by step."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, Drain] = {}
+
+    def __contains__(self, step: str) -> bool:
+        return step in self._under_way
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._under_way)
+
+    def begin(self, record: StepRecord, longest: timedelta, now: datetime) -> Drain:
+        """A step waits, until a deadline that people may move."""
+        drain = self._under_way[record.id] = Drain(record, since=now, deadline=now + longest)
+        return drain
+
+    def stop(self, step: str) -> None:
+        """It waits no longer by itself; what it has seen last stays to be seen."""
+        record = self._under_way.pop(step).record
+        if record.progress is not None:
+            record.progress = record.progress.model_copy(update={"deadline": None, "expected_end": None})
+
+    def extend(self, step: str, by: timedelta) -> datetime | None:
+        """Wait for longer; until when, if that can be said."""
+        drain = self._under_way[step]
+        drain.deadline += by
+        drain.tell()
+        return None if drain.paused else drain.deadline
+
+    def pause(self) -> None:
+        """From now on nobody can say when the deadlines will be."""
+        for drain in self._under_way.values():
+            drain.paused = True
+            drain.tell()
+
+    def resume(self, paused: Paused, now: datetime) -> None:
         """The time for which the run was paused does not count."""
-        self.deadline = moved(self.deadline, self.since, paused, now)
-
-    def progress(self, *, paused: bool) -> Progress | None:
-        """For people; None before the first slice is over."""
-        if self.seen is None:
-            return None
-        deadline = None if paused else self.deadline
-        return Progress(sessions=self.sessions, at=self.seen, deadline=deadline, expected_end=expected_end(self.counts))
+        for drain in self._under_way.values():
+            drain.paused = False
+            drain.deadline = moved(drain.deadline, drain.since, paused, now)
+            drain.tell()
 
 
 def overdue(report: StepReport, command: Command) -> StepProblem:

@@ -238,7 +238,7 @@ class Executor:
         """
         command = attempt.command
         longest = attempt.longest or command.deadline(self.situation.inventory)
-        drain = self.ledger.begin_to_wait(step.id, longest, workflow.now())
+        drain = self.ledger.drains.begin(self.ledger.records[step.id], longest, workflow.now())
         try:
             while True:
                 patience = drain.next_slice(workflow.now())
@@ -246,13 +246,12 @@ class Executor:
                 if not isinstance(result, StepReport) or result.outcome is not Outcome.NOT_YET:
                     return result
                 drain.take(result)
-                self.ledger.tell_progress(step.id)
                 self.changed()
                 await self._resumed()
                 if drain.is_late(workflow.now()):
                     return overdue(result, command)
         finally:
-            self.ledger.stop_waiting(step.id)
+            self.ledger.drains.stop(step.id)
 
     def _next_id(self, step: Step) -> str:
         """For the next activity of a step: its own id, then numbered."""

@@ -17,7 +17,7 @@ from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem, StepReport
 from workflows import approvals, hints
 from workflows.approvals import rules_at
-from workflows.draining import Drain
+from workflows.draining import Drains
 from workflows.messages import (
     Abort,
     Answer,
@@ -71,8 +71,7 @@ class Ledger:
         self.paused: Paused | None = None
         self.resumed: Resume | None = None
         """By whom, the last time."""
-        self.drains: dict[str, Drain] = {}
-        """By step id, those that are under way."""
+        self.drains = Drains()
         self._resolutions: dict[str, Resolution] = {}
         self._closed_gates: dict[str, str] = {}
 
@@ -149,24 +148,6 @@ class Ledger:
     def is_over(self, step: str) -> bool:
         """Whether those that follow a step may start."""
         return self.records[step].is_over
-
-    def begin_to_wait(self, step: str, longest: timedelta, now: datetime) -> Drain:
-        """A step waits in slices, until a deadline that people may move."""
-        self.drains[step] = Drain(since=now, deadline=now + longest)
-        return self.drains[step]
-
-    def tell_progress(self, step: str) -> None:
-        """Show how far a step is that waits in slices, and until when it does."""
-        drain = self.drains.get(step)
-        if drain is not None:
-            self.records[step].progress = drain.progress(paused=self.paused is not None)
-
-    def stop_waiting(self, step: str) -> None:
-        """It waits no longer by itself; what it has seen last stays to be seen."""
-        self.drains.pop(step, None)
-        record = self.records[step]
-        if record.progress is not None:
-            record.progress = record.progress.model_copy(update={"deadline": None, "expected_end": None})
 
     def give_up(self, abort: Abort, now: datetime) -> None:
         """The run is aborted: what waits for a person is left as it is, so nobody is asked about it any more."""
@@ -342,7 +323,7 @@ class Ledger:
             return yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
         if isinstance(wish, Pause):
             self.paused = Paused(by=wish.by, reason=wish.reason, since=now)
-            self._tell_all_progress()
+            self.drains.pause()
             return yes("paused: steps that run end, none begins until the run is resumed; deadlines wait")
         if isinstance(wish, Resume):
             self._resume(now)
@@ -378,20 +359,12 @@ class Ledger:
     def _resume(self, now: datetime) -> None:
         assert self.paused is not None  # noqa: S101 - no other wish to resume is accepted
         self.waits = {step: resumed(wait, self.paused, now) for step, wait in self.waits.items()}
-        for drain in self.drains.values():
-            drain.resumed(self.paused, now)
+        self.drains.resume(self.paused, now)
         self.paused = None
-        self._tell_all_progress()
-
-    def _tell_all_progress(self) -> None:
-        for step in self.drains:
-            self.tell_progress(step)
 
     def _extend(self, wish: Extend) -> Answer:
-        drain = self.drains[wish.step]
-        drain.extend(timedelta(minutes=wish.minutes))
-        self.tell_progress(wish.step)
-        until = "" if self.paused else f" It waits until {drain.deadline:%H:%M:%S} UTC."
+        deadline = self.drains.extend(wish.step, timedelta(minutes=wish.minutes))
+        until = f" It waits until {deadline:%H:%M:%S} UTC." if deadline else ""
         return yes(f"{wish.minutes} minutes more for: {self.records[wish.step].title}.{until}")
 
     def _objection(self, wish: Message) -> Answer | None:

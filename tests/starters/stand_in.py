@@ -93,9 +93,8 @@ class StandInFailover:
             await self._decided(gate)
         if "drain" in request.reason and not self._is_over:
             self._ledger.begin(stop.id, workflow.now())
-            drain = self._ledger.begin_to_wait(stop.id, timedelta(minutes=30), workflow.now())
-            drain.take(left_over(workflow.now()))
-            self._ledger.tell_progress(stop.id)
+            record = self._ledger.records[stop.id]
+            self._ledger.drains.begin(record, timedelta(minutes=30), workflow.now()).take(left_over(workflow.now()))
             await workflow.wait_condition(lambda: self._ledger.abort is not None)
             self._outcome = RunOutcome.ABORTED
         if "problem" in request.reason and not self._is_over:

@@ -18,7 +18,7 @@ from tests.workflows.driving import own, running, step_of
 from tests.workflows.paper_world import PaperWorld, failure
 from workflows.draining import LONGEST_SLICE, Drain, left, overdue
 from workflows.ledger import Ledger
-from workflows.status import StepState
+from workflows.status import StepRecord, StepState
 
 DRAIN = "4-drain-sessions"
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -42,7 +42,7 @@ def left_over(count: int, at: datetime = NOW) -> StepReport:
 
 
 def test_slices_grow_and_half_an_hour_of_them_is_a_small_part_of_a_history() -> None:
-    drain, now, slices = Drain(since=NOW, deadline=NOW + timedelta(minutes=30)), NOW, 0
+    drain, now, slices = half_an_hour(), NOW, 0
     while not drain.is_late(now):
         length = drain.next_slice(now)
         assert timedelta(0) < length <= LONGEST_SLICE
@@ -51,24 +51,27 @@ def test_slices_grow_and_half_an_hour_of_them_is_a_small_part_of_a_history() -> 
     assert slices * 6 < 250  # an activity is three events, and so is the workflow task after it
 
 
+def half_an_hour() -> Drain:
+    record = StepRecord(id=DRAIN, stage=4, title=COMMAND.title)
+    return Drain(record, since=NOW, deadline=NOW + timedelta(minutes=30))
+
+
 def test_what_was_seen_last_and_the_pace_are_told() -> None:
-    drain = Drain(since=NOW, deadline=NOW + timedelta(minutes=30))
-    assert drain.progress(paused=False) is None
+    drain = half_an_hour()
+    drain.tell()
+    assert drain.record.progress is None
     for i, count in enumerate((64, 32, 16)):
         drain.take(left_over(count, NOW + timedelta(seconds=10 * i)))
-    told = drain.progress(paused=False)
+    told = drain.record.progress
     assert told is not None
     assert told.total == 18
     assert left(told.sessions) == "load balancer: 2 acd-jb1; database: 16 from app on acd-lb1"
     assert told.expected_end is not None
     assert told.deadline == drain.deadline
-    paused = drain.progress(paused=True)
-    assert paused is not None
-    assert paused.deadline is None
 
 
 def test_a_count_that_nobody_is_sure_of_says_nothing_about_the_pace() -> None:
-    drain = Drain(since=NOW, deadline=NOW + timedelta(minutes=30))
+    drain = half_an_hour()
     drain.take(left_over(5).model_copy(update={"verdicts": (unknown("no session", "connection lost"),)}))
     assert drain.counts == []
 
@@ -93,12 +96,12 @@ def ledger() -> Ledger:
 
 
 def test_a_wait_that_lasts_is_moved_and_one_that_stopped_is_begun_again(ledger: Ledger) -> None:
-    drain = ledger.begin_to_wait(DRAIN, timedelta(minutes=30), NOW)
+    drain = ledger.drains.begin(ledger.records[DRAIN], timedelta(minutes=30), NOW)
     answer = ledger.hear("extend", EXTEND, NOW)
     assert answer.text.startswith("30 minutes more for: Wait until no session is left on acd-lb1 and acd-dbm1.")
     assert answer.text.endswith("It waits until 03:00:00 UTC.")
     assert drain.deadline == NOW + timedelta(hours=1)
-    ledger.stop_waiting(DRAIN)
+    ledger.drains.stop(DRAIN)
 
     ledger.wait_with_problem(WAITING, PROBLEM, can_force=False, now=NOW, can_extend=True)
     assert [hint.signal for hint in ledger.waits[DRAIN].hints] == ["retry", "extend", "skip", "abort"]
@@ -108,8 +111,11 @@ def test_a_wait_that_lasts_is_moved_and_one_that_stopped_is_begun_again(ledger: 
 
 
 def test_a_pause_moves_the_deadline_of_a_wait(ledger: Ledger) -> None:
-    drain = ledger.begin_to_wait(DRAIN, timedelta(minutes=30), NOW)
+    drain = ledger.drains.begin(ledger.records[DRAIN], timedelta(minutes=30), NOW)
     ledger.hear("pause", {"by": "ada", "reason": "x"}, NOW + timedelta(minutes=10))
+    drain.take(left_over(3))
+    assert drain.record.progress is not None
+    assert drain.record.progress.deadline is None
     assert ledger.hear("extend", EXTEND, NOW).text.endswith("acd-dbm1.")
     ledger.hear("resume", {"by": "ada"}, NOW + timedelta(hours=2))
     assert drain.deadline == NOW + timedelta(hours=2, minutes=50)
