@@ -207,8 +207,9 @@ class Engine:
         return self.command.deadline(self.situation.inventory) if self.patience is None else self.patience
 
     def _in_vain(self, sight: _Sight) -> bool:
-        """It was acted, and what is there now will not change by waiting: a dump that ended short, say."""
-        return bool(self._evidence) and sight.wanted.answer is Answer.FAIL and sight.wanted.settled
+        """What is there now will not change by waiting, and nothing is left to do: a dump that ended short, say."""
+        acts_no_more = bool(self._evidence) or not self.command.mutates
+        return acts_no_more and sight.wanted.answer is Answer.FAIL and sight.wanted.settled
 
     def _outcome_of(self, sight: _Sight) -> Outcome:
         if sight.wanted.answer is Answer.NOT_APPLICABLE and not self._evidence:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inventory.models import CommandProbe, Inventory, Machine, Role
+from inventory.models import CommandProbe, Machine, Role
 from procedure import who
-from procedure.commands.checks import CheckPair, waiting_problem
+from procedure.commands.checks import CheckPair, waiting_problem, what_has_given_up
 from procedure.conditions import (
     can_return,
     cluster_is_able,
@@ -18,7 +18,7 @@ from procedure.conditions import (
     node_can_take_over,
     nothing_moves_it,
 )
-from procedure.facts import BalancerFact, Facts, ReplicationFact, SilencesFact
+from procedure.facts import BalancerFact, Facts, SilencesFact
 from procedure.health_check import (
     addresses_told,
     autostart,
@@ -32,7 +32,6 @@ from procedure.health_check import (
 )
 from procedure.invariants import (
     behind_the_balancers,
-    channel_from,
     is_source,
     not_in_state,
     not_seen,
@@ -59,10 +58,6 @@ BY_THEMSELVES = (
     "They may have damaged the cluster. Look first at the survivors: `pcs status`, DRBD (StandAlone or two primaries: "
     "split brain), SHOW REPLICA STATUS and the admin page of HAProxy. Then shut {machines} down by hand, in the order "
     "applications, database replicas, masters, load balancer, storage; switch off what started them, and begin again."
-)
-SQL_STOPPED = (
-    "Look at Last_SQL_Error in SHOW REPLICA STATUS on {machine} and mend it: what it could not replay is missing "
-    "there, and a returning master must not build on that. Then begin again."
 )
 
 
@@ -172,15 +167,10 @@ def _replication(situation: Situation, machine: Machine, facts: Facts) -> Verdic
     problems += [f"replicates from {host}, which the inventory does not say" for host in strangers]
     if not problems:
         return passed(condition, f"from {', '.join(sources) or 'nobody'}", invariant=5)
-    step = f"Look at SHOW REPLICA STATUS on {machine.name} and repair the replication, or the inventory."
-    if _sql_stopped(inventory, fact, sources):
-        step = SQL_STOPPED.format(machine=machine.name)
+    repair = f"Look at SHOW REPLICA STATUS on {machine.name} and repair the replication, or the inventory."
+    given_up = what_has_given_up(inventory, machine.name, fact, sources)
+    step = f"{given_up} Then begin again." if given_up else repair
     return failed(condition, "; ".join(problems), step, invariant=5)
-
-
-def _sql_stopped(inventory: Inventory, fact: ReplicationFact, sources: tuple[str, ...]) -> bool:
-    channels = (channel_from(inventory, fact, source) for source in sources)
-    return any(channel is not None and channel.sql != "Yes" for channel in channels)
 
 
 # --- HAProxy ----------------------------------------------------------------------------------------------------------

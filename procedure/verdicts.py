@@ -31,7 +31,8 @@ class Verdict(Value):
     invariant: int | None = None
     """Number of the invariant (the procedure, section 6) it guards."""
     settled: bool = False
-    """Waiting will not change it: a wanted state that is settled otherwise fails at once after the command was sent."""
+    """Waiting will not change it: a wanted state that is settled otherwise fails at once, for a person must act now.
+    Of a command that changes something only after that was sent."""
 
     @property
     def allows(self) -> bool:

@@ -75,7 +75,7 @@ class CheckPair(Command):
         if problems:
             split = any(SPLIT_BRAIN in problem for problem in problems)
             step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` on {self.primary}; then retry."
-            return failed(condition, "; ".join(problems), step, invariant=2)
+            return failed(condition, "; ".join(problems), step, invariant=2, settled=split)
         seen = f"; {drbd_seen(drbd)}: not synchronised, which is normal now" if drbd and pair.drbd else ""
         return passed(condition, f"all of {', '.join(pair.resources)} there{seen}", invariant=2)
 
@@ -143,7 +143,7 @@ class CheckWholePair(Command):
             split = any(SPLIT_BRAIN in problem for problem in problems)
             step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` on both and at /proc/drbd on {self.other}."
             reason = "; ".join(dict.fromkeys(problems))
-            return failed(condition, reason, f"{step} Not reached: do not go on.", invariant=2)
+            return failed(condition, reason, f"{step} Not reached: do not go on.", invariant=2, settled=split)
         if pair.drbd and (untold := out_of_sync_untold(pair, facts)):
             return unknown(condition, untold, "Look at /proc/drbd there, then retry.", invariant=4)
         return passed(condition, f"all of {', '.join(pair.resources)} on {self.primary}", invariant=2)
@@ -281,6 +281,30 @@ def waiting_problem(inventory: Inventory, fact: ReplicationFact, source: str) ->
     return f"received from {source}, but not replayed" if channel.caught_up is False else ""
 
 
+SQL_STOPPED = (
+    "Look at Last_SQL_Error in SHOW REPLICA STATUS on {machine} and mend it: what it could not replay is missing "
+    "there, and a returning master must not build on that."
+)
+IO_STOPPED = (
+    "{machine} does not try its source any more: look at Last_IO_Error in SHOW REPLICA STATUS there. If it has only "
+    "tried too often while its source was off (Source_Retry_Count, Master_Retry_Count), START REPLICA (START SLAVE) on "
+    "{machine}."
+)
+
+
+def what_has_given_up(inventory: Inventory, machine: str, fact: ReplicationFact, sources: tuple[str, ...]) -> str:
+    """What a person must do where a replication has ended with an error; empty where none has: it may go on by itself.
+
+    One that reads "No" without an error is just starting, or was stopped by somebody.
+    """
+    channels = [channel for source in sources if (channel := channel_from(inventory, fact, source))]
+    if any(channel.sql == "No" and channel.sql_error for channel in channels):
+        return SQL_STOPPED.format(machine=machine)
+    if any(channel.io == "No" and channel.io_error for channel in channels):
+        return IO_STOPPED.format(machine=machine)
+    return ""
+
+
 class CheckCaughtUp(Command):
     """A database machine has replayed all that its sources wrote, now that both sides are on again."""
 
@@ -312,11 +336,13 @@ class CheckCaughtUp(Command):
         sources = who.sources_of(inventory, self.machine)
         problems = [p for s in sources if (p := replication_problem(inventory, fact, s))]
         if problems:
-            step = (
+            given_up = what_has_given_up(inventory, self.machine, fact, sources)
+            soon = (
                 f"Look at SHOW REPLICA STATUS on {self.machine}. Replicas try a source that was away again after up to "
-                "60 s. Not reached: do not go on."
+                "60 s."
             )
-            return failed(condition, "; ".join(problems), step, invariant=5)
+            step = f"{given_up or soon} Not reached: do not go on."
+            return failed(condition, "; ".join(problems), step, invariant=5, settled=bool(given_up))
         return passed(condition, f"from {', '.join(sources) or 'nobody'}", invariant=5)
 
     def deadline(self, inventory: Inventory) -> timedelta:

@@ -247,10 +247,14 @@ async def test_what_waiting_can_not_change_fails_at_once_but_only_after_it_acted
     assert len(world.sent) == 1
 
 
-async def test_who_only_waits_goes_on_waiting_for_a_person() -> None:
-    world = SmallWorld("failed")
-    world.looks = ["failed", "failed", "stopped"]
-    assert (await carried_out(AwaitIt(patience=LONG), world)).outcome is Outcome.DONE
+async def test_who_only_looks_does_not_wait_for_what_only_a_person_can_change() -> None:
+    """A check may have hours for what takes hours; meanwhile nobody would be asked."""
+    world = SmallWorld()
+    world.looks = [None, LOST, "failed"]
+    async with asyncio.timeout(5):
+        problem, retry = await problem_of(AwaitIt(patience=timedelta(hours=1)), world)
+    assert (problem.kind, retry, problem.seen) == ("failed", False, "failed")
+    assert world.sent == []
 
 
 async def test_the_first_look_after_acting_is_immediate() -> None:

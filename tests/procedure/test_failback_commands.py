@@ -9,6 +9,7 @@ from procedure import failback
 from procedure.as_found import AsFound
 from procedure.commands import (
     CheckBalancer,
+    CheckCaughtUp,
     CheckRestored,
     CheckStopped,
     CheckWholePair,
@@ -243,6 +244,39 @@ def test_a_pair_is_whole_only_when_both_say_so(what: str, says: str, one_side: O
     assert verdict.answer is Answer.FAIL
     assert says in verdict.reason
     assert "Not reached: do not go on." in verdict.next_step
+
+
+def test_a_check_of_a_pair_does_not_wait_for_a_split_brain_to_end(one_side: OneSided) -> None:
+    back_again(one_side)
+    check = CheckWholePair(pair="storage", primary="acd-store2", other="acd-store1")
+    facts = facts_for(check, one_side)
+
+    split = check.wanted(one_side.situation, drbd_with(facts, "acd-store1", connection="StandAlone"))
+    assert (split.answer, split.settled) == (Answer.FAIL, True)
+    syncing = check.wanted(one_side.situation, drbd_with(facts, "acd-store1", connection="SyncTarget"))
+    assert (syncing.answer, syncing.settled) == (Answer.FAIL, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "settled", "says"),
+    [
+        ({"lag_seconds": 4}, False, "try a source that was away again"),
+        ({"io": "Connecting", "io_error": "can't connect"}, False, "try a source that was away again"),
+        ({"io": "No", "sql": "No"}, False, "try a source that was away again"),
+        ({"sql": "No", "sql_error": "Duplicate entry"}, True, "Look at Last_SQL_Error"),
+        ({"io": "No", "io_error": "retries: 10"}, True, "START REPLICA (START SLAVE) on acd-dbm1"),
+    ],
+)
+def test_what_a_replication_can_not_do_by_itself_is_told_at_once(
+    changes: dict[str, object], settled: bool, says: str, one_side: OneSided
+) -> None:
+    """It may take hours to catch up, in an outage: nobody must wait so long for a thread that has ended."""
+    back_again(one_side)
+    check = CheckCaughtUp(machine="acd-dbm1")
+    verdict = check.wanted(one_side.situation, channel_with(facts_for(check, one_side), "acd-dbm1", **changes))
+    assert (verdict.answer, verdict.settled) == (Answer.FAIL, settled)
+    assert says in verdict.next_step
+    assert verdict.next_step.endswith("Not reached: do not go on.")
 
 
 def test_a_pair_that_one_of_the_two_does_not_tell_about_is_unknown(one_side: OneSided) -> None:

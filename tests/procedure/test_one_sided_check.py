@@ -191,6 +191,11 @@ WRONG: dict[str, tuple[Change, str, str]] = {
         "Look at Last_SQL_Error in SHOW REPLICA STATUS on acd-dbs2 and mend it: what it could not replay is missing "
         "there, and a returning master must not build on that. Then begin again.",
     ),
+    "a replica that has tried too often in all these weeks": (
+        lambda f: channel_with(f, "acd-dbm2", io="No", io_error="error connecting to master, retries: 10"),
+        "IO thread from acd-dbm1 reads No (error connecting to master, retries: 10)",
+        "START REPLICA (START SLAVE) on acd-dbm2. Then begin again.",
+    ),
     "a replica that connects to what should be off": (
         lambda f: channel_with(f, "acd-dbm2", io="Yes"),
         "IO thread from acd-dbm1 reads Yes",
