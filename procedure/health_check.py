@@ -403,7 +403,11 @@ def _component(machine: Machine, name: str, facts: Facts) -> Verdict:
 
 def _daemon(inventory: Inventory, facts: Facts) -> Verdict:
     condition = "AcdGroupDistribute runs on exactly one telephony machine"
-    telephony = [m.name for m in inventory.with_role(Role.TELEPHONY)]
+    return runs_once(condition, [m.name for m in inventory.with_role(Role.TELEPHONY)], facts)
+
+
+def runs_once(condition: str, telephony: list[str], facts: Facts) -> Verdict:
+    """AcdGroupDistribute runs on exactly one of these machines."""
     seen = {name: fact for name in telephony if (fact := facts.daemon(name)) is not None}
     if len(seen) < len(telephony):
         missing: list[Subject] = [DaemonOn(machine=name) for name in telephony if name not in seen]
@@ -412,7 +416,7 @@ def _daemon(inventory: Inventory, facts: Facts) -> Verdict:
         return not_applicable(condition, "only a person can see it, if there is one", invariant=7)
     running = [name for name, fact in seen.items() if fact.state == "running"]
     if len(running) != 1:
-        step = "Let it run on exactly one: calls to ACD groups are not routed properly otherwise."
+        step = "Let it run on exactly one of them: calls to ACD groups are not routed properly otherwise."
         return failed(condition, f"it runs on {' and '.join(running) or 'none'}", step, invariant=7)
     return passed(condition, running[0], invariant=7)
 

@@ -27,6 +27,7 @@ from procedure.health_check import (
     reachable,
     remembered_failures,
     round_of,
+    runs_once,
     sessions_visible,
     subjects_of,
 )
@@ -44,7 +45,6 @@ from procedure.subjects import (
     AutostartOf,
     BalancerOn,
     ComponentOn,
-    DaemonOn,
     PowerOf,
     ProbeOf,
     ReplicationOn,
@@ -264,18 +264,7 @@ def _component(machine: str, name: str, facts: Facts) -> Verdict:
 
 def _daemon(situation: Situation, facts: Facts) -> Verdict:
     condition = f"AcdGroupDistribute runs on exactly one telephony machine of {situation.surviving}"
-    telephony = [m.name for m in situation.surviving_side(Role.TELEPHONY)]
-    seen = {name: fact for name in telephony if (fact := facts.daemon(name)) is not None}
-    if len(seen) < len(telephony):
-        missing: list[Subject] = [DaemonOn(machine=name) for name in telephony if name not in seen]
-        return not_seen(condition, missing, facts, invariant=7)
-    if not telephony or any(fact.state == "by_hand" for fact in seen.values()):
-        return not_applicable(condition, "only a person can see it, if there is one", invariant=7)
-    running = [name for name, fact in seen.items() if fact.state == "running"]
-    if len(running) != 1:
-        step = "Let it run on exactly one of them: calls to ACD groups are not routed properly otherwise."
-        return failed(condition, f"it runs on {' and '.join(running) or 'none'}", step, invariant=7)
-    return passed(condition, running[0], invariant=7)
+    return runs_once(condition, [m.name for m in situation.surviving_side(Role.TELEPHONY)], facts)
 
 
 # --- monitoring -------------------------------------------------------------------------------------------------------
