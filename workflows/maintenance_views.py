@@ -46,11 +46,17 @@ def _unfinished_runs(report: RunReport) -> tuple[str, ...]:
 
 def _still_vacated(report: RunReport) -> tuple[str, ...]:
     last = report.runs[-1] if report.runs else None
-    if last is None or last.direction == "failback" or last.outcome not in ENDED_WELL:
+    if last is None or (last.direction == "failback") == (last.outcome in ENDED_WELL):
         return ()
     by_hand = [record for record in report.steps if record.kind == "child_run" and record.outcome is Outcome.SKIPPED]
     if last.vacated in {record.target for record in by_hand}:
         return ()
+    if last.direction == "failback":
+        return (
+            f"{last.vacated} is not back: what is still off there is silenced for a limited time, and nobody extends "
+            "it any more. To go on: `python -m starters.failback --inventory FILE`; its health check says what is to "
+            "be mended first.",
+        )
     return (
         f"{last.vacated} is vacated and its machines are off; nobody extends their silence any more. When it may "
         "return: boot it and run `python -m starters.failback --inventory FILE`, which restores what was found before.",

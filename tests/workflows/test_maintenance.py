@@ -148,6 +148,21 @@ async def test_a_run_that_was_rolled_back_ends_it_as_rolled_back(client: Client,
     assert "All is as it was." in report.outcome_reason
 
 
+async def test_a_failback_that_was_not_approved_ends_it_and_it_says_how_the_host_comes_back(
+    client: Client, world: PaperWorld
+) -> None:
+    """Whoever only meant "not now" learns that nobody cares for the silence any more, and how to begin again."""
+    async with maintained(client, world) as run:
+        await end(client, run, 1, RunOutcome.COMPLETED)
+        await run.approve(GATE)
+        await end(client, run, 2, RunOutcome.ABORTED, "Aborted by ada: not now. Nothing was touched.")
+        report = await run.result()
+    assert report.outcome is RunOutcome.ABORTED
+    assert report.runs[-1].run_id in report.next_steps[0]
+    assert "vm-host-1 is not back" in report.next_steps[1]
+    assert "python -m starters.failback" in report.next_steps[1]
+
+
 async def test_an_abort_is_told_to_the_run_that_is_under_way(client: Client, world: PaperWorld) -> None:
     async with maintained(client, world) as run:
         handle = await child(client, run, 1)
