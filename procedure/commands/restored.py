@@ -103,12 +103,17 @@ class CheckBalancer(Command):
             return runs.model_copy(update={"condition": condition})
         problems = self._differences(situation.inventory, fact)
         if problems:
-            step = (
-                f"Something went wrong: a HAProxy that has restarted reads as its configuration says. Compare "
-                f"haproxy.cfg and the admin page of {self.balancer} with this list, put it right, then retry."
-            )
-            return failed(condition, "; ".join(problems), step)
+            return failed(condition, "; ".join(problems), self._put_right(fact))
         return passed(condition, f"{len(self.found)} servers" if fact.running else "it does not run there, as found")
+
+    def _put_right(self, fact: BalancerFact) -> str:
+        if self.running is not None and self.running != fact.running:
+            what = "Start it" if self.running else "Stop it, or find out why it was started"
+            return f"{what} on {self.balancer}, by Pacemaker where that runs it (`pcs status`), then retry."
+        return (
+            "Something went wrong: a HAProxy that has restarted reads as its configuration says. Compare haproxy.cfg "
+            f"and the admin page of {self.balancer} with this list, put it right, then retry."
+        )
 
     def _differences(self, inventory: Inventory, fact: BalancerFact) -> tuple[str, ...]:
         if self.running is not None and self.running != fact.running:

@@ -414,6 +414,14 @@ def test_whether_haproxy_runs_is_part_of_it(
     assert says in check.wanted(situation, now).text
 
 
+def test_a_haproxy_that_did_not_come_back_is_to_be_started(situation: Situation, facts: Facts) -> None:
+    """Its configuration has nothing to do with it, so nobody is sent to compare that."""
+    check = CheckBalancer(balancer="acd-lb1", running=True)
+    ended = seen(facts, BalancerOn(machine="acd-lb1"), BalancerFact(running=False))
+
+    assert check.wanted(situation, ended).next_step.startswith("Start it on acd-lb1")
+
+
 def test_a_haproxy_that_was_not_seen_is_unknown(situation: Situation, facts: Facts) -> None:
     lost = unseen(facts, BalancerOn(machine="acd-lb1"))
 
