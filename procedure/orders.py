@@ -35,13 +35,15 @@ TRANSIENT: Final = "transient"
 """Type of the one activity failure that is retried. All other types are a `StepProblem.kind` and are not."""
 
 
-class _Order(Value):
+class RunOrder(Value):
+    """What every order says: which inventory it was made from."""
+
     inventory_digest: str
     """Of the inventory the plan was made from; a worker with another one refuses the order."""
     cluster: str
 
 
-class StepOrder(_Order):
+class StepOrder(RunOrder):
     """Carry out one command. The activity has the name of the command's `kind` and answers with a `StepReport`."""
 
     step_id: str
@@ -60,7 +62,7 @@ class StepOrder(_Order):
     own retry policy says it."""
 
 
-class ObserveOrder(_Order):
+class ObserveOrder(RunOrder):
     """Observe subjects, all at the same time."""
 
     step_id: str
@@ -73,7 +75,7 @@ class Observed(Value):
     observations: tuple[Observation, ...] = ()
 
 
-class DrawUpOrder(_Order):
+class DrawUpOrder(RunOrder):
     """Judge facts and make a plan from them. Nothing is looked at and nothing is touched."""
 
     vacated: str
@@ -82,7 +84,7 @@ class DrawUpOrder(_Order):
     facts: Facts
 
 
-class SeeOrder(_Order):
+class SeeOrder(RunOrder):
     """Look at what a gate watches, all at the same time. Nothing is touched."""
 
     step_id: str
@@ -97,7 +99,7 @@ class Seen(Value):
     statements: tuple[Statement, ...] = ()
 
 
-class OutageOrder(_Order):
+class OutageOrder(RunOrder):
     """Measure the outage by the inventory's probes until cancelled."""
 
     interval: timedelta = Timings().probe

@@ -81,7 +81,10 @@ def commands(wait: Wait, cluster: str) -> list[str]:
     skip = f'python -m starters.skip {to} --reason "WHY"'
     abort = f'python -m starters.abort --cluster {cluster} --reason "WHY"'
     if wait.kind == "gate":
-        return [f"python -m starters.approve {to}", f'python -m starters.reject {to} --comment "WHY"']
+        return [
+            wait.rules.command or f"python -m starters.approve {to}",
+            f'python -m starters.reject {to} --comment "WHY"',
+        ]
     if wait.kind == "operator task":
         return [f"python -m starters.confirm {to}", skip, abort]
     force = [f'python -m starters.retry {to} --force --reason "WHY"'] if wait.can_force else []

@@ -30,6 +30,7 @@ from activities.errors import Rejected
 from activities.hands import Hands
 from activities.notifications import NotificationActivities
 from activities.secrets import resolve
+from activities.signatures import SignatureActivities
 from activities.steps import StepActivities
 from inventory.digest import digest
 from inventory.models import Inventory
@@ -151,6 +152,7 @@ def make_worker(settings: Settings, inventory: Inventory, client: Client, hands:
         activities=[
             *StepActivities(inventory, hands).all(),
             *NotificationActivities(inventory, settings.web_ui).all(),
+            *SignatureActivities(inventory).all(),
         ],
         workflow_runner=SandboxedWorkflowRunner(restrictions=RESTRICTIONS),
         interceptors=[StepContext()],

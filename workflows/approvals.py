@@ -10,6 +10,8 @@ import json
 from datetime import datetime, timedelta
 
 from inventory.approval import Approval
+from inventory.values import NAME
+from procedure.signing import BEGINS
 from workflows.messages import Approve
 from workflows.status import Bound, Given, Rules, Wait
 
@@ -28,14 +30,24 @@ def code_at(gate: str, bound: Bound | None, number: int) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
 
 
-def rules_at(approval: Approval, gate: str, requester: str) -> Rules:
-    """What holds at a gate in a run that somebody requested."""
+def rules_at(approval: Approval, gate: str, requester: str, named: str) -> Rules:
+    """What holds at a gate.
+
+    Args:
+        approval: of the inventory.
+        gate: its name.
+        requester: who requested the run; empty: nobody is named.
+        named: how the run is named on the command line.
+    """
     policy = approval.at(gate)
+    command = f"python -m starters.approve {named} --gate {gate} --sign KEY".replace("  ", " ")
     return Rules(
         needed=policy.needed,
         approvers=approval.approvers_at(gate),
         barred=requester if policy.not_requester else "",
         valid_for=policy.valid_for,
+        can_be_signed=approval.allowed_signers is not None,
+        command=command if policy.signed else "",
     )
 
 
@@ -62,13 +74,25 @@ def objection(wait: Wait, wish: Approve) -> str:
         return f"{wish.by} requested this run and may not approve it; {missing(wait)}"
     if any(_same(wish.by, given.by) for given in wait.approvals):
         return f"{wish.by} has already approved; {missing(wait)}"
+    return _about_signature(wait, wish)
+
+
+def _about_signature(wait: Wait, wish: Approve) -> str:
+    if not wish.signature:
+        return f"gate {wait.gate} takes only signed approvals: {wait.rules.command}" if wait.rules.command else ""
+    if not wait.rules.can_be_signed:
+        return "the inventory names no file of allowed signers, so nobody could verify it: approve without a signature"
+    if not wish.signature.startswith(BEGINS):
+        return f"this is no SSH signature: one begins with {BEGINS}"
+    if not NAME.fullmatch(wish.by):
+        return f"{wish.by!r} can't be a name among the allowed signers: letters, digits, dot, hyphen, underscore"
     return ""
 
 
-def approved(wait: Wait, wish: Approve, now: datetime) -> Wait:
-    """The wait with one approval more."""
+def approved(wait: Wait, wish: Approve, now: datetime, key: str = "") -> Wait:
+    """The wait with one approval more; the key is the one that signed it."""
     until = now + wait.rules.valid_for if wait.rules.needed > 1 and wait.rules.valid_for else None
-    given = Given(by=wish.by, at=now, until=until, comment=wish.comment)
+    given = Given(by=wish.by, at=now, until=until, comment=wish.comment, key=key)
     return wait.model_copy(update={"approvals": (*wait.approvals, given)})
 
 
@@ -106,14 +130,17 @@ def missing(wait: Wait) -> str:
 def standing(wait: Wait) -> str:
     """How far a gate is, in one line; empty where one approval of anybody opens it."""
     rules = wait.rules
-    if wait.kind != "gate" or not (rules.needed > 1 or rules.approvers or rules.barred):
+    if wait.kind != "gate" or not (rules.needed > 1 or rules.approvers or rules.barred or rules.command):
         return ""
     given = ", ".join(_given(one) for one in wait.approvals) or "none yet"
-    return f"Approvals, {len(wait.approvals)} of {rules.needed}: {given}; {missing(wait)}"
+    signed = "; only signed ones count" if rules.command else ""
+    return f"Approvals, {len(wait.approvals)} of {rules.needed}: {given}; {missing(wait)}{signed}"
 
 
 def _given(one: Given) -> str:
-    return one.by + (f" (counts until {one.until:%H:%M:%S} UTC)" if one.until else "")
+    return (
+        one.by + (" (signed)" if one.key else "") + (f" (counts until {one.until:%H:%M:%S} UTC)" if one.until else "")
+    )
 
 
 def _same(one: str, other: str) -> bool:

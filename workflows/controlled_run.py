@@ -46,7 +46,8 @@ class ControlledRun:
         self._intent = intent
         self._situation = Situation(request.inventory, known_host(request.inventory, request.host))
         self._began = workflow.now()
-        self._ledger = Ledger(request.inventory.approval, request.requested_by)
+        named = f"--cluster {names.address(request.inventory.cluster, maintenance=intent.direction == 'maintenance')}"
+        self._ledger = Ledger(request.inventory.approval, request.requested_by, named)
         must_be_able_to_pass(request)
         self._executor: Executor | None = None
         self._notifier = Notifier(request.inventory, intent.direction, lambda: self._ledger.open_waits)
@@ -81,7 +82,7 @@ class ControlledRun:
     def _after_reset(self, seed: int) -> None:
         # Temporal repeats old signals when a run is reset; a gate that was open then must not take an old approval.
         # Called outside of the workflow's loop, and errors are swallowed: nothing of `workflow` may be used here.
-        self._ledger.renew_codes(seed)
+        self._ledger.gates.renew_codes(seed)
         self._changed()
 
     # The procedure
@@ -324,11 +325,15 @@ class ControlledRun:
         self._changed()
 
     @workflow.update(name=names.DECIDE_UPDATE, description="The same wishes from the command line, answered at once")
-    def decide(self, wish: Decide) -> Answer:
-        """Apply a wish and answer it."""
+    async def decide(self, wish: Decide) -> Answer:
+        """Apply a wish and answer it; a signed one when its signature was verified."""
         answer = self._ledger.hear(wish.signal, wish.payload, workflow.now())
         self._changed()
-        return answer
+        check = self._ledger.gates.check_behind(answer)
+        if check is None:
+            return answer
+        await workflow.wait_condition(lambda: check.answer is not None)
+        return check.answer or answer
 
 
 def _figures(plan: Plan) -> dict[str, object]:

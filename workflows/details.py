@@ -164,7 +164,7 @@ def _wait(wait: Wait, text_limit: int) -> str:
     lines += [_deadline(wait), ""]
     lines.append("To answer: More Actions → Send a Signal, choose the signal, paste the JSON, put in your name.")
     # Without the empty line it would be no list.
-    lines += ["", *(f"- `{hint.signal}` – {hint.meaning}: `{_json(hint)}`" for hint in wait.hints)]
+    lines += ["", *(f"- {_to_send(hint)}" for hint in wait.hints)]
     return "\n".join(lines)
 
 
@@ -200,13 +200,19 @@ def _many(waits: tuple[Wait, ...], room: int) -> str:
     lines: list[str] = []
     for wait in waits:
         hint = wait.hints[0]
-        line = f"- {_line(wait.title, 80)} – `{hint.signal}`: `{_json(hint)}`"
+        line = f"- {_line(wait.title, 80)} – {_to_send(hint)}"
         left = f"- … and {len(waits) - len(lines)} more, in the query `status`"
         if len("\n".join([head, *lines, line, left, "", tail]).encode()) > room:
             lines.append(left)
             break
         lines.append(line)
     return "\n".join([head, *lines, "", tail])
+
+
+def _to_send(hint: Hint) -> str:
+    if hint.command:
+        return f"{hint.meaning}, signed, on your machine: `{hint.command}`"
+    return f"`{hint.signal}` – {hint.meaning}: `{_json(hint)}`"
 
 
 def _json(hint: Hint) -> str:

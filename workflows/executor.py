@@ -23,9 +23,10 @@ with workflow.unsafe.imports_passed_through():
     from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
+    from workflows.book import Resolution
     from workflows.draining import overdue
     from workflows.gates import Fresh, GateKeeper
-    from workflows.ledger import Ledger, Resolution
+    from workflows.ledger import Ledger
     from workflows.messages import Confirm, Extend, Retry, Skip
     from workflows.outage_watch import OutageWatch
     from workflows.retrying import FIRST_RETRY, LONGEST_RETRY
@@ -74,7 +75,7 @@ class Executor:
             gives_up=lambda: self._gives_up,
         )
         self._watch = OutageWatch(self.situation.inventory, self.inventory_digest, self.notes)
-        self._gates = GateKeeper(self.ledger, self.changed, self._workers.see)
+        self._gates = GateKeeper(self.ledger, self.changed, self._workers)
 
     @property
     def outage(self) -> Outage | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,14 +11,16 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from procedure.material import Statement, changed, unseen
-    from procedure.orders import Seen
     from procedure.plan import Gate, Step
     from procedure.reports import Outcome, StepProblem
+    from procedure.signing import Signed
     from procedure.subjects import Subject
     from workflows import approvals
+    from workflows.gate_book import Check
     from workflows.ledger import Ledger
     from workflows.messages import Abort, Approve, Reject
     from workflows.status import Bound, StepState, Wait
+    from workflows.workers import Workers
 
 SETTLED = timedelta(milliseconds=1)
 """After a decision at a gate: no time is needed, but another workflow task is. The server takes up to 1 s for it."""
@@ -27,8 +30,6 @@ FRESH = timedelta(minutes=1)
 """What the health check has seen is shown at the first gate, if it is no older."""
 BOUND_TO_WHAT_WAS_SEEN = "bound-to-what-was-seen"
 """Patch: at the gates of runs begun before it nothing is looked at, and their codes are numbers by chance."""
-See = Callable[[str, Gate], Awaitable[Seen | StepProblem]]
-"""Looks at what a gate watches, in an activity of that id."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,12 @@ class GateKeeper:
     ledger: Ledger
     changed: Callable[[], None]
     """Called whenever something that people see has changed."""
-    see: See
-    """Looks at what a gate watches."""
+    workers: Workers
     _plan: str = ""
     """Digest of the plan that is carried out."""
     _fresh: Fresh | None = None
-    _looks: dict[str, int] = field(default_factory=dict)
-    """By step: how often it was looked at."""
+    _names: Counter[str] = field(default_factory=Counter)
+    """Of activities, without the number that tells them apart."""
 
     def begin(self, plan: str, fresh: Fresh | None) -> None:
         """A plan begins.
@@ -81,7 +81,7 @@ class GateKeeper:
             await self._hold(step)
             if not self.ledger.resolved(step.id):
                 return False
-            if self.ledger.is_rejected(step.id) or await self._is_still_so(step, gate):
+            if self.ledger.gates.is_rejected(step.id) or await self._is_still_so(step, gate):
                 return self._pass(step, gate)
         return False
 
@@ -105,15 +105,17 @@ class GateKeeper:
     async def _look(self, step: Step, gate: Gate) -> tuple[Statement, ...]:
         if not gate.watches:
             return ()
-        count = self._looks[step.id] = self._looks.get(step.id, 0) + 1
         self.ledger.records[step.id].state = StepState.RUNNING
         self.changed()
-        name = f"{step.id}.facts" if count == 1 else f"{step.id}.facts.{count}"
-        seen = await self.see(name, gate)
+        seen = await self.workers.see(self._named(f"{step.id}.facts"), gate)
         if isinstance(seen, StepProblem):
             self.ledger.notes.append(f"{workflow.now():%H:%M:%S} {seen.text}")
             return unseen(gate.name)
         return seen.statements
+
+    def _named(self, name: str) -> str:
+        self._names[name] += 1
+        return name if self._names[name] == 1 else f"{name}.{self._names[name]}"
 
     async def _is_still_so(self, step: Step, gate: Gate) -> bool:
         """Whether nothing that matters has changed since it was shown; if it has, the approvals are void."""
@@ -130,13 +132,14 @@ class GateKeeper:
         changes = changed(before.statements, bound.statements)
         if changes:
             code = approvals.code_at(gate.name, bound, workflow.random().getrandbits(24))
-            self.ledger.void(step.id, bound, code, changes, workflow.now())
+            self.ledger.gates.void(step.id, bound, code, changes, workflow.now())
             self.changed()
         return not changes
 
     def _pass(self, step: Step, gate: Gate) -> bool:
         wait, record = self.ledger.waits[step.id], self.ledger.records[step.id]
         answer = self.ledger.take(step.id)
+        self.ledger.gates.drop_checks(step.id, f"gate {gate.name} was already {self.ledger.gates.closed[gate.name]}")
         assert isinstance(answer, Approve | Reject)  # noqa: S101 - the ledger accepts nothing else at a gate
         if isinstance(answer, Reject):
             record.reason, record.decided_by = answer.comment, answer.by
@@ -160,7 +163,26 @@ class GateKeeper:
 
     async def _until_decided(self, step: Step) -> None:
         while not self._is_decided(step):
-            await self._wait(step)
+            check = self.ledger.gates.next_check(step.id)
+            await (self._verify(step, check) if check else self._wait(step))
+
+    async def _verify(self, step: Step, check: Check) -> None:
+        """Have the signature of an approval verified, which counts or doesn't count then."""
+        info = workflow.info()
+        signed = Signed(
+            cluster=self.workers.cluster,
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            gate=check.wish.gate,
+            code=check.wish.seen,
+            by=check.wish.by,
+            comment=check.wish.comment,
+        )
+        self.changed()
+        name = self._named(f"{step.id}.signature")
+        verdict = await self.workers.verify(name, signed, check.wish.signature)
+        self.ledger.gates.verified(check, verdict, workflow.now())
+        self.changed()
 
     async def _wait(self, step: Step) -> None:
         """Until it is decided, an approval comes or expires, its deadline passes, or a pause begins or ends."""
@@ -174,6 +196,7 @@ class GateKeeper:
                 lambda: (
                     self._is_decided(step)
                     or ledger.paused is not paused
+                    or ledger.gates.next_check(step.id) is not None
                     or ledger.waits[step.id].approvals != wait.approvals
                 ),
                 timeout=left,
@@ -182,7 +205,7 @@ class GateKeeper:
         except TimeoutError:
             if left == deadline:
                 ledger.overdue(step.id)
-            ledger.expire(workflow.now())
+            ledger.gates.expire(workflow.now())
             self.changed()
 
     def _is_decided(self, step: Step) -> bool:

@@ -9,12 +9,12 @@ _WHO: Payload = {"by": "YOUR NAME"}
 _WHY: Payload = {**_WHO, "reason": "WHY"}
 
 
-def at_gate(gate: str, code: str, *, ends_run: bool) -> tuple[Hint, ...]:
-    """At an open gate."""
+def at_gate(gate: str, code: str, command: str = "", *, ends_run: bool = True) -> tuple[Hint, ...]:
+    """At an open gate; where only signed approvals count, with the command that signs."""
     otherwise = "end the run here" if ends_run else "do not do it"
     seen: Payload = {"gate": gate, "seen": code, **_WHO}
     return (
-        Hint(signal="approve", payload=seen, meaning="go on"),
+        Hint(signal="approve", payload=seen, meaning="go on", command=command),
         Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning=otherwise),
     )
 

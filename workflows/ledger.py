@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from inventory.approval import Approval
-from inventory.values import show_duration
 from procedure.adopting import Already
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem, StepReport
-from workflows import approvals, hints
-from workflows.approvals import rules_at
+from workflows import hints
+from workflows.book import Book, Resolution
 from workflows.draining import Drains
+from workflows.gate_book import GateBook
 from workflows.messages import (
     Abort,
     Answer,
@@ -33,47 +33,32 @@ from workflows.messages import (
 )
 from workflows.pausing import resumed, shown
 from workflows.so_far import LedgerState
-from workflows.status import Bound, DecisionRecord, Given, Paused, StepRecord, StepState, Wait
+from workflows.status import Bound, DecisionRecord, Paused, StepRecord, StepState, Wait
 from workflows.understanding import no, understand, yes
 
-MAX_DECISIONS = 200
-"""Wishes kept word by word: far more than a run needs, few enough that a flood of signals can't fill its history."""
-MOST_OF_CHANGES = 500
-"""Characters of what has changed at a gate, in a note; the gate itself shows all."""
 MAX_SAID = 300
 """Characters kept of a wish that was not understood."""
 
-Resolution = Approve | Reject | Retry | Skip | Confirm | Extend
-"""What a person decided about a step that waited."""
 
-
-class Ledger:
+class Ledger(Book):
     """State of a run that people see and change."""
 
-    def __init__(self, approval: Approval, requester: str = "") -> None:
+    def __init__(self, approval: Approval, requester: str = "", named: str = "") -> None:
         """Begin the ledger of a run.
 
         Args:
             approval: who may decide, and where.
             requester: who requested the run; empty: nobody is named.
+            named: how the run is named on the command line, for example `--cluster reference`.
         """
+        super().__init__()
         self._approval = approval
-        self._requester = requester
-        self.records: dict[str, StepRecord] = {}
-        self.waits: dict[str, Wait] = {}
-        """By step id."""
-        self.decisions: list[DecisionRecord] = []
-        self.unrecorded = 0
-        """Wishes beyond `MAX_DECISIONS`."""
-        self.notes: list[str] = []
-        """What became of approvals without anybody saying something."""
+        self.gates = GateBook(self, approval, requester, named)
         self.abort: Abort | None = None
         self.paused: Paused | None = None
         self.resumed: Resume | None = None
         """By whom, the last time."""
         self.drains = Drains()
-        self._resolutions: dict[str, Resolution] = {}
-        self._closed_gates: dict[str, str] = {}
 
     # A maintenance that goes on as a new run
 
@@ -83,7 +68,7 @@ class Ledger:
         waits = self.waits.values()
         busy = any(record.state is StepState.RUNNING for record in self.records.values())
         gates = all(wait.kind == "gate" and not self.resolved(wait.step) for wait in waits)
-        return bool(waits) and gates and not busy and self.abort is None
+        return bool(waits) and gates and not busy and not self.gates.is_verifying and self.abort is None
 
     def carried_over(self) -> LedgerState:
         """What the next run needs to know, while only gates wait."""
@@ -91,7 +76,7 @@ class Ledger:
             records=tuple(self.records.values()),
             waits=tuple(self.waits.values()),
             decisions=tuple(self.decisions),
-            closed_gates=self._closed_gates,
+            closed_gates=self.gates.closed,
             paused=self.paused,
         )
 
@@ -100,7 +85,7 @@ class Ledger:
         self.records = {record.id: record for record in state.records}
         self.waits = {wait.step: wait for wait in state.waits}
         self.decisions = list(state.decisions)
-        self._closed_gates = dict(state.closed_gates)
+        self.gates.closed = dict(state.closed_gates)
         self.paused = state.paused
         for step, wait in self.waits.items():
             if wait.deadline is not None and wait.deadline <= now and self.paused is None:
@@ -159,9 +144,10 @@ class Ledger:
     def leave(self, step: str, now: datetime, problem: StepProblem | None = None) -> None:
         """A step is left as it is, because the run was aborted."""
         record, wait = self.records[step], self.waits.pop(step, None)
-        self._resolutions.pop(step, None)
+        self.resolutions.pop(step, None)
         record.problem = problem or record.problem
         if wait is not None and wait.kind == "gate":
+            self.gates.drop_checks(step, "the run is being aborted")
             record.state, record.reason = StepState.NOT_STARTED, "the run was aborted"
             return
         failed = record.problem is not None and record.problem.kind != "unknown"
@@ -187,48 +173,7 @@ class Ledger:
         ends_run: bool = True,
     ) -> None:
         """A gate is reached; its code is made of what it is bound to."""
-        self._wait(
-            step,
-            Wait(
-                kind="gate",
-                step=step.id,
-                title=step.title,
-                text=gate.question,
-                vouched=gate.vouched,
-                checklist=gate.checklist,
-                gate=gate.name,
-                code=code,
-                bound=bound,
-                rules=rules_at(self._approval, gate.name, self._requester),
-                ends_run=ends_run,
-                since=now,
-                deadline=now + gate.deadline,
-                hints=hints.at_gate(gate.name, code, ends_run=ends_run),
-            ),
-        )
-
-    def renew_codes(self, number: int) -> None:
-        """Gates that were not passed yet get another code: what was said with the old one counts no longer."""
-        for step, wait in self.waits.items():
-            if wait.kind == "gate":
-                self._show_anew(step, code=approvals.code_at(wait.gate, wait.bound, number))
-
-    def void(self, step: str, bound: Bound, code: str, changes: tuple[str, ...], now: datetime) -> None:
-        """What was approved at a gate is so no longer: it is shown anew, and whoever approved must do so again."""
-        wait = self.waits[step]
-        why = f"void, since this has changed meanwhile: {'; '.join(changes)}"[:MOST_OF_CHANGES]
-        self.notes.append(f"{now:%H:%M:%S} gate {wait.gate}: the approval of {approvals.names_of(wait)} is {why}")
-        for given in wait.approvals:
-            self._revoke(wait, given, why, now)
-        self._show_anew(step, code=code, bound=bound, changes=changes, since=now)
-        self.records[step].state = StepState.WAITING
-
-    def _show_anew(self, step: str, *, code: str, **changes: object) -> None:
-        wait = self.waits[step]
-        shown_now = {"code": code, "hints": hints.at_gate(wait.gate, code, ends_run=wait.ends_run), "approvals": ()}
-        self.waits[step] = wait.model_copy(update={**shown_now, **changes})
-        self._resolutions.pop(step, None)
-        self._closed_gates.pop(wait.gate, None)
+        self._wait(step, self.gates.wait(step, gate, code, now, bound, ends_run=ends_run))
 
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
@@ -257,56 +202,28 @@ class Ledger:
         self.records[step.id].state = StepState.WAITING
         self.records[step.id].began = self.records[step.id].began or wait.since
         self.waits[step.id] = wait
-        self._resolutions.pop(step.id, None)
+        self.resolutions.pop(step.id, None)
 
     def overdue(self, step: str) -> None:
         """The deadline of a gate passed; it holds."""
         if step in self.waits:
             self.waits[step] = self.waits[step].model_copy(update={"overdue": True})
 
-    def expire(self, now: datetime) -> None:
-        """Approvals that waited for another one for too long count no longer."""
-        for step, wait in self.waits.items():
-            gone = () if self.resolved(step) else approvals.expired(wait, now)
-            if gone:
-                left = tuple(given for given in wait.approvals if given not in gone)
-                self.waits[step] = wait.model_copy(update={"approvals": left})
-            for given in gone:
-                assert given.until is not None  # noqa: S101 - else it would not expire
-                why = f"expired after {show_duration(given.until - given.at)}, since no other one came: approve again"
-                self.notes.append(f"{now:%H:%M:%S} gate {wait.gate}: the approval of {given.by} {why}")
-                self._revoke(wait, given, why, now)
-
-    def _revoke(self, wait: Wait, given: Given, why: str, now: datetime) -> None:
-        """Tell people that an approval counts no longer."""
-        record = DecisionRecord(
-            at=now, signal="approve", by=given.by, about=wait.gate, accepted=False, answer=why, said=given.comment
-        )
-        self._keep(record)
-
     @property
     def open_waits(self) -> tuple[Wait, ...]:
         """What waits for a person who has not decided yet."""
         return tuple(shown(wait, self.paused) for wait in self.waits.values() if not self.resolved(wait.step))
 
-    def resolved(self, step: str) -> bool:
-        """Whether a person has decided about a step that waits."""
-        return step in self._resolutions
-
-    def is_rejected(self, step: str) -> bool:
-        """Whether a gate is decided, and not opened."""
-        return isinstance(self._resolutions.get(step), Reject)
-
     def take(self, step: str) -> Resolution:
         """The decision about a step; it waits no longer."""
         self.waits.pop(step, None)
-        return self._resolutions.pop(step)
+        return self.resolutions.pop(step)
 
     # What people say
 
     def hear(self, signal: str, said: object, now: datetime) -> Answer:
         """Understand, check, apply and record one wish."""
-        self.expire(now)
+        self.gates.expire(now)
         wish = understand(signal, said)
         if isinstance(wish, Answer):
             return self._record(signal[:60], said, None, wish, now)
@@ -335,26 +252,11 @@ class Ledger:
     def _decide(self, wish: Resolution, now: datetime) -> Answer:
         if isinstance(wish, Extend) and wish.step in self.drains:
             return self._extend(wish)
-        step = self._step_of(wish)
-        if isinstance(wish, Approve):
-            return self._approve(step, wish, now)
-        self._resolutions[step] = wish
-        if isinstance(wish, Reject):
-            self._closed_gates[wish.gate] = f"rejected by {wish.by}"
-            then = "the run ends here" if self.waits[step].ends_run else "it is not done"
-            return yes(f"rejected, {then}: {self.records[step].title}")
+        if isinstance(wish, Approve | Reject):
+            return self.gates.decide(wish, now)
+        self.resolutions[wish.step] = wish
         held = "; takes effect when the run is resumed" if self.paused else ""
-        return yes(f"{_EFFECT[type(wish)]}: {self.records[step].title}{held}")
-
-    def _approve(self, step: str, wish: Approve, now: datetime) -> Answer:
-        wait = self.waits[step] = approvals.approved(self.waits[step], wish, now)
-        if not approvals.is_enough(wait):
-            return yes(f"{approvals.standing(wait)}: {wait.title}")
-        self._resolutions[step] = wish
-        self._closed_gates[wish.gate] = f"approved by {approvals.names_of(wait)}"
-        by = f" by {approvals.names_of(wait)}" if wait.rules.needed > 1 else ""
-        then = "; what it was decided by is looked at once more" if wait.bound and wait.bound.statements else ""
-        return yes(f"approved{by}: {wait.title}{then}")
+        return yes(f"{_EFFECT[type(wish)]}: {self.records[wish.step].title}{held}")
 
     def _resume(self, now: datetime) -> None:
         assert self.paused is not None  # noqa: S101 - no other wish to resume is accepted
@@ -377,8 +279,8 @@ class Ledger:
         if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm):
             return no(f"the run is already being aborted, by {self.abort.by}")
         checks: dict[type[Message], Callable[[Any], Answer | None]] = {
-            Approve: self._about_gate,
-            Reject: self._about_gate,
+            Approve: self.gates.objection,
+            Reject: self.gates.objection,
             Retry: self._about_retry,
             Skip: self._about_skip,
             Confirm: self._about_confirm,
@@ -388,21 +290,6 @@ class Ledger:
         }
         check = checks.get(type(wish))
         return check(wish) if check else None
-
-    def _about_gate(self, wish: Approve | Reject) -> Answer | None:
-        wait = self._gate(wish.gate)
-        if wait is None:
-            done = self._closed_gates.get(wish.gate)
-            if done:
-                return no(f"gate {wish.gate} was already {done}")
-            open_now = ", ".join(w.gate for w in self.waits.values() if w.gate) or "none"
-            return no(f"gate {wish.gate[:60]!r} is not open; open now: {open_now}")
-        if self.resolved(wait.step):
-            return no(f"gate {wish.gate} was already {self._closed_gates[wish.gate]}")
-        if wish.seen != wait.code:
-            return no(f"gate {wish.gate} shows another code than {wish.seen[:20]!r}: read the gate, then use its code")
-        against = approvals.objection(wait, wish) if isinstance(wish, Approve) else ""
-        return no(against) if against else None
 
     def _about_retry(self, wish: Retry) -> Answer | None:
         wait = self.waits.get(wish.step)
@@ -456,15 +343,6 @@ class Ledger:
             return no(f"there is no step {step[:80]!r}; steps that could be told to {signal} now: {waiting}")
         return no(f"{step} is {record.state.value} and can't be told to {signal}; steps that can now: {waiting}")
 
-    def _gate(self, name: str) -> Wait | None:
-        return next((wait for wait in self.waits.values() if wait.kind == "gate" and wait.gate == name), None)
-
-    def _step_of(self, wish: Resolution) -> str:
-        if isinstance(wish, Approve | Reject):
-            wait = self._gate(wish.gate)
-            return wait.step if wait else ""
-        return wish.step
-
     def _record(self, signal: str, said: object, wish: Message | None, answer: Answer, now: datetime) -> Answer:
         about = str(getattr(wish, "gate", "") or getattr(wish, "step", ""))[:120]
         words = str(getattr(wish, "comment", "") or getattr(wish, "reason", ""))
@@ -477,14 +355,11 @@ class Ledger:
             answer=answer.text,
             said=words if wish is not None else repr(said)[:MAX_SAID],
         )
-        self._keep(record)
+        self.keep(record)
+        check = self.gates.check_behind(answer)
+        if check is not None:
+            check.record = record
         return answer
-
-    def _keep(self, record: DecisionRecord) -> None:
-        if len(self.decisions) >= MAX_DECISIONS:
-            self.unrecorded += 1
-        else:
-            self.decisions.append(record)
 
 
 _EFFECT: dict[type[Message], str] = {

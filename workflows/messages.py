@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from inventory.models import Inventory
 from procedure.adopting import Adopted
 from procedure.as_found import AsFound
+from procedure.signing import LONGEST_SIGNATURE
 from workflows.so_far import SoFar
 
 By = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -137,6 +138,8 @@ class Approve(Message):
     """The code shown at the gate: it proves that this very gate was seen."""
     by: By
     comment: Text = ""
+    signature: Annotated[str, StringConstraints(strip_whitespace=True, max_length=LONGEST_SIGNATURE)] = ""
+    """SSH signature of what is approved, as `python -m starters.approve --sign` makes it; empty: none."""
 
 
 class Reject(Message):

@@ -99,6 +99,8 @@ class Hint(Told):
     signal: str
     payload: dict[str, str | bool | int]
     meaning: str = ""
+    command: str = ""
+    """To be typed instead, where JSON alone would not be accepted."""
 
 
 class Rules(Told):
@@ -112,6 +114,9 @@ class Rules(Told):
     """Who requested the run and may not approve it; empty: nobody is barred for that."""
     valid_for: timedelta | None = None
     """How long an approval waits for another one."""
+    can_be_signed: bool = False
+    command: str = ""
+    """What to type where only signed approvals count; empty: others do, too."""
 
 
 class Given(Told):
@@ -122,6 +127,8 @@ class Given(Told):
     until: datetime | None = None
     """It waits for another one so long; None: it needs no other."""
     comment: str = ""
+    key: str = ""
+    """Fingerprint of the key that signed it; empty: it is not signed, so the name is a claim."""
 
 
 class Bound(Told):

@@ -29,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from procedure.plan import Gate, Step
     from procedure.reports import Outcome, StepProblem, StepReport
+    from procedure.signing import VERIFY_SIGNATURE, SignatureOrder, SignatureVerdict, Signed
     from procedure.situation import Situation
     from procedure.subjects import Subject
     from workflows.problems import doubtful, not_looked_at, problem_of
@@ -40,6 +41,8 @@ MARGIN = timedelta(minutes=2)
 """Added to a command's own deadline: time to observe, act and report around the wait."""
 DRAWING_UP = timedelta(seconds=30)
 """Pure code that takes a fraction of a second; so long only where a worker died of it, or is overloaded."""
+VERIFYING = timedelta(seconds=30)
+"""A command on the worker's own machine that takes a fraction of a second."""
 NOTHING = timedelta(0)
 ENDED_WELL = (Outcome.DONE, Outcome.UNCHANGED, Outcome.NOT_APPLICABLE)
 
@@ -132,6 +135,34 @@ class Workers:
                 raise  # The workflow itself was cancelled: that says nothing about the cluster.
             return problem_of(error, f"gate {gate.name}", "what it is decided by is seen")
 
+    async def verify(self, name: str, signed: Signed, signature: str) -> SignatureVerdict:
+        """Have a signature verified, in an activity of that id; it is not good, if the run is aborted."""
+        if self._aborted():
+            return SignatureVerdict(good=False, reason="the run is being aborted")
+        order = SignatureOrder(
+            by=signed.by,
+            text=signed.text,
+            signature=signature,
+            inventory_digest=self._digest,
+            cluster=self.cluster,
+        )
+        handle: workflow.ActivityHandle[SignatureVerdict] = workflow.start_activity(
+            VERIFY_SIGNATURE,
+            order,
+            result_type=SignatureVerdict,
+            activity_id=name,
+            summary=f"Verify the signature of {signed.by}",
+            start_to_close_timeout=VERIFYING,
+            retry_policy=self._retry_policy,
+        )
+        try:
+            return await self._interruptibly(handle)
+        except ActivityError as error:
+            if is_cancelled_exception(error) and not self._aborted():
+                raise  # The workflow itself was cancelled: that says nothing about the signature.
+            reason = problem_of(error, f"the signature of {signed.by}", "it is verified").text
+            return SignatureVerdict(good=False, reason=reason)
+
     async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
         """Have the facts judged and the plan made; what a worker answers stays in the history of the run."""
         order = DrawUpOrder(
@@ -212,6 +243,11 @@ class Workers:
         await asyncio.sleep(0)
         for handle in tuple(self._interruptible):
             handle.cancel()
+
+    @property
+    def cluster(self) -> str:
+        """Whose workers they are."""
+        return self._situation.inventory.cluster
 
     @property
     def attempts(self) -> int:

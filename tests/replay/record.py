@@ -21,11 +21,13 @@ from inventory.approval import Approval, GatePolicy
 from inventory.loading import load
 from inventory.notifications import Notifications, Webhook
 from procedure.facts import Facts, PowerFact
+from procedure.signing import Signed
 from procedure.subjects import PowerOf
 from tests.conftest import FAST, TEMPORAL
 from tests.procedure.altered import drbd_with
 from tests.replay.following import FOLLOWING
 from tests.replay.maintenances import MAINTENANCES, maintained
+from tests.ssh_keys import Keys
 from tests.workflows.conftest import add_search_attributes
 from tests.workflows.driving import GATES, Run, own, start, worker_for
 from tests.workflows.paper_world import Clock, PaperWorld, Silent, failure, wall_clock
@@ -35,6 +37,7 @@ from workflows.status import RunReport
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).with_name("histories")
+SIGNERS = Keys(Path("/tmp/recorded-signers"))
 IDENTITY = "recorded"  # instead of the name of the machine that recorded
 STOP = "3-stop-wildfly-acd-jb1"
 SNAPSHOT = "1-snapshot-acd-dbm1"
@@ -73,6 +76,23 @@ async def by_two(run: Run) -> None:
         code = (await run.at_gate(gate)).code
         for by in ("ada", "ada", "bob"):
             await run.say("approve", {"gate": gate, "seen": code, "by": by})
+
+
+async def signed(run: Run) -> None:
+    """The first signature is another person's, so it does not count."""
+    wait, status = await run.at_gate("before_start"), await run.status()
+    said = Signed(
+        cluster=status.cluster,
+        workflow_id=status.workflow_id,
+        run_id=status.run_id,
+        gate=wait.gate,
+        code=wait.code,
+        by="ada",
+    )
+    for signer in ("bob", "ada"):
+        signature = SIGNERS.sign(signer, said.text)
+        await run.decide("approve", gate=wait.gate, seen=wait.code, by="ada", signature=signature)
+    await run.approve(*GATES[1:])
 
 
 async def with_changed_facts(run: Run) -> None:
@@ -115,6 +135,13 @@ def needing_two(world: PaperWorld) -> None:
     world.inventory = world.inventory.model_copy(update={"approval": approval})
 
 
+def wanting_signatures(world: PaperWorld) -> None:
+    SIGNERS.folder.mkdir(parents=True, exist_ok=True)
+    SIGNERS.allow("ada")
+    approval = Approval(allowed_signers=str(SIGNERS.signers), before_start=GatePolicy(signed=True))
+    world.inventory = world.inventory.model_copy(update={"approval": approval})
+
+
 def jammed(world: PaperWorld) -> None:
     world.trouble(SNAPSHOT, failure("failed", "no room"))
     # A worker that is gone says nothing more: Temporal hands the step to the next.
@@ -143,6 +170,7 @@ STORIES: dict[str, Story] = {
     "worker-lost-retry-and-skip": ("vm-host-1", jammed, through_troubles),
     "aborted": ("vm-host-1", well, aborted),
     "two-approvals": ("vm-host-1", needing_two, by_two),
+    "signed-approval": ("vm-host-1", wanting_signatures, signed),
     "facts-changed": ("vm-host-1", well, with_changed_facts),
     "health-check-failed": ("vm-host-1", ill, nothing),
     "people-told": ("vm-host-1", telling, given_up),

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.signatures import SignatureActivities
 from activities.steps import command_kinds
 from inventory.models import AlertmanagerMonitoring, Inventory, Machine
 from procedure import instructions as do
@@ -177,6 +178,7 @@ class PaperWorld:
             self._watch(),
             self._draw_up(),
             self._notify(),
+            *SignatureActivities(self.inventory).all(),
             *(self._step(kind) for kind in command_kinds()),
         ]
 

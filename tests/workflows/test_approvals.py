@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
@@ -12,11 +13,13 @@ from inventory.approval import Approval, GatePolicy
 from inventory.models import Inventory
 from procedure.plan import Gate, Step
 from procedure.reports import RunOutcome
+from procedure.signing import SignatureVerdict
 from tests.workflows.driving import own, running, step_of
 from tests.workflows.paper_world import PaperWorld
 from workflows.approvals import missing, standing, why_it_would_never_open
+from workflows.gate_book import MOST_CHECKS, Check
 from workflows.ledger import Ledger
-from workflows.status import Wait
+from workflows.status import Bound, Wait
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 GATE = Gate(name="before_start", question="Start?", deadline=timedelta(hours=12))
@@ -103,14 +106,14 @@ def test_an_approval_that_waits_for_too_long_counts_no_longer() -> None:
 def test_an_approval_that_needs_no_other_does_not_expire() -> None:
     book = ledger_with(GatePolicy(valid_for=timedelta(minutes=1)))
     approve(book, "ada")
-    book.expire(NOW + HOUR)
+    book.gates.expire(NOW + HOUR)
     assert book.resolved(AT_GATE.id)
 
 
 def test_a_new_code_revokes_the_approvals_there_were() -> None:
     book = ledger_with(TWO)
     approve(book, "ada")
-    book.renew_codes(0xFFFFFF)
+    book.gates.renew_codes(0xFFFFFF)
     assert wait_of(book).approvals == ()
 
 
@@ -137,6 +140,128 @@ def test_a_gate_that_anybody_opens_alone_says_nothing_about_approvals() -> None:
 def test_a_run_that_could_never_pass_is_told_so(approval: Approval, requester: str, says: str) -> None:
     told = why_it_would_never_open(approval, requester)
     assert says in told if says else not told
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+SIGNED = GatePolicy(approvers=("ada", "bob"), signed=True)
+SIGNATURE = "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----"
+GOOD = SignatureVerdict(good=True, key="SHA256:abc")
+
+
+def signed_ledger(policy: GatePolicy = SIGNED) -> Ledger:
+    book = Ledger(
+        Approval(before_start=policy, allowed_signers="/etc/failover/allowed_signers"), "", "--cluster reference"
+    )
+    book.plan((AT_GATE,))
+    book.wait_at_gate(AT_GATE, GATE, "abc123", NOW)
+    return book
+
+
+def checks_of(book: Ledger) -> Check:
+    check = book.gates.next_check(AT_GATE.id)
+    assert check is not None
+    return check
+
+
+def test_an_unsigned_approval_is_refused_with_what_to_type_instead() -> None:
+    book = signed_ledger()
+    command = "python -m starters.approve --cluster reference --gate before_start --sign KEY"
+    assert approve(book, "ada") == f"no: gate before_start takes only signed approvals: {command}"
+    assert wait_of(book).hints[0].command == command
+    assert standing(wait_of(book)).endswith("; only signed ones count")
+    reject = {"gate": "before_start", "seen": "abc123", "by": "ada", "comment": "stopping needs no key"}
+    assert book.hear("reject", reject, NOW).accepted
+
+
+def test_a_signed_approval_counts_when_its_signature_was_verified() -> None:
+    book = signed_ledger()
+    told = approve(book, "ada", signature=SIGNATURE)
+    assert told == "yes: the signature of ada is being verified: Before anything is touched"
+    assert not book.resolved(AT_GATE.id)
+    check = checks_of(book)
+    book.gates.verified(check, GOOD, NOW)
+    assert check.answer is not None
+    assert check.answer.text == "approved: Before anything is touched"
+    assert book.resolved(AT_GATE.id)
+    assert wait_of(book).approvals[0].key == "SHA256:abc"
+    assert (book.decisions[-1].accepted, book.decisions[-1].answer) == (True, check.answer.text)
+
+
+def test_a_bad_signature_does_not_count_and_another_may_follow() -> None:
+    book = signed_ledger()
+    approve(book, "ada", signature=SIGNATURE)
+    book.gates.verified(checks_of(book), SignatureVerdict(good=False, reason="the key has expired"), NOW)
+    assert book.decisions[-1].answer == "the signature of ada does not count: the key has expired"
+    assert not book.decisions[-1].accepted
+    assert not book.resolved(AT_GATE.id)
+    assert approve(book, "ada", signature=SIGNATURE).startswith("yes: the signature")
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [
+        ({"signature": "trust me"}, "this is no SSH signature"),
+        ({"signature": SIGNATURE + "A" * 9000}, "signature: String should have at most 8192 characters"),
+        ({"signature": SIGNATURE, "by": "ada lovelace"}, "allowed are: ada, bob"),
+    ],
+)
+def test_what_can_be_no_signature_is_not_verified(said: dict[str, Any], part: str) -> None:
+    book = signed_ledger()
+    assert part in approve(book, **{"by": "ada", **said})
+    assert book.gates.next_check(AT_GATE.id) is None
+
+
+def test_where_nobody_is_named_a_signer_needs_a_name_that_can_be_listed() -> None:
+    book = signed_ledger(GatePolicy(signed=True))
+    assert "can't be a name among the allowed signers" in approve(book, "ada, bob", signature=SIGNATURE)
+
+
+def test_a_signature_where_none_can_be_verified_is_refused() -> None:
+    told = approve(ledger_with(GatePolicy()), "ada", signature=SIGNATURE)
+    assert "approve without a signature" in told
+
+
+def test_a_signature_is_verified_where_none_is_wanted() -> None:
+    book = signed_ledger(GatePolicy())
+    approve(book, "ada", signature=SIGNATURE)
+    book.gates.verified(checks_of(book), SignatureVerdict(good=False, reason="incorrect signature"), NOW)
+    assert not book.resolved(AT_GATE.id)
+    assert approve(book, "ada").startswith("yes: approved")
+
+
+def test_two_verified_at_once_are_one_approval_if_they_are_one_persons() -> None:
+    book = signed_ledger(GatePolicy(needed=2, signed=True))
+    for _ in range(2):
+        approve(book, "ada", signature=SIGNATURE)
+    for _ in range(2):
+        book.gates.verified(checks_of(book), GOOD, NOW)
+    assert [given.by for given in wait_of(book).approvals] == ["ada"]
+    assert "has already approved" in book.decisions[-1].answer
+
+
+@pytest.mark.parametrize("what", ["a reset", "an abort", "changed facts"])
+def test_what_is_being_verified_is_answered_when_it_can_count_no_longer(what: str) -> None:
+    book = signed_ledger()
+    approve(book, "ada", signature=SIGNATURE)
+    check = checks_of(book)
+    if what == "a reset":
+        book.gates.renew_codes(0xFFFFFF)
+    elif what == "an abort":
+        book.hear("abort", {"by": "bob", "reason": "stop"}, NOW)
+    else:
+        book.gates.void(AT_GATE.id, Bound(plan="x"), "ffffff", ("acd-jb2: power was on, is off",), NOW)
+    assert check.answer is not None
+    assert not check.answer.accepted
+    book.gates.verified(check, GOOD, NOW)  # too late
+    assert not book.resolved(AT_GATE.id)
+
+
+def test_a_flood_of_signatures_is_refused_and_not_verified() -> None:
+    book = signed_ledger()
+    told = [approve(book, "ada", signature=SIGNATURE) for _ in range(MOST_CHECKS + 3)]
+    assert [line.startswith("yes: ") for line in told] == [True] * MOST_CHECKS + [False] * 3
+    assert "5 signatures are being verified already" in told[-1]
 
 
 # --- in a run ---------------------------------------------------------------------------------------------------------

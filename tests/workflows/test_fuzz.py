@@ -32,6 +32,7 @@ plausible = st.fixed_dictionaries(
         "reason": st.just("because"),
         "comment": st.text(max_size=5),
         "force": st.booleans(),
+        "signature": st.sampled_from(["", "-----BEGIN SSH SIGNATURE-----", "x"]),
     },
 )
 bytes_of_any_kind = st.builds(

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from inventory.approval import Approval
 from procedure.plan import Gate, OperatorTask, Step
 from procedure.reports import Outcome, StepProblem
-from workflows.ledger import MAX_DECISIONS, Ledger
+from workflows.book import MAX_DECISIONS
+from workflows.ledger import Ledger
 from workflows.messages import SIGNAL_MODELS
 from workflows.status import StepState
 
@@ -156,7 +157,7 @@ def test_what_an_aborted_run_still_owes_can_be_skipped_but_not_aborted(ledger: L
 
 def test_an_open_gate_with_a_new_code_does_not_take_the_old_one(ledger: Ledger) -> None:
     at_gate(ledger)
-    ledger.renew_codes(0xFFFFFF)
+    ledger.gates.renew_codes(0xFFFFFF)
     assert "another code" in ledger.hear("approve", APPROVE, NOW).text
     assert ledger.waits[AT_GATE.id].hints[0].payload["seen"] == "ffffff"
 
@@ -165,7 +166,7 @@ def test_a_new_code_revokes_an_approval_with_which_nobody_went_on_yet(ledger: Le
     at_gate(ledger)
     assert ledger.hear("approve", APPROVE, NOW).accepted
     assert not ledger.open_waits
-    ledger.renew_codes(0xFFFFFF)
+    ledger.gates.renew_codes(0xFFFFFF)
     assert not ledger.resolved(AT_GATE.id)
     assert [wait.code for wait in ledger.open_waits] == ["ffffff"]
     assert ledger.hear("approve", {**APPROVE, "seen": "ffffff"}, NOW).accepted
