@@ -17,6 +17,7 @@ GateName = Literal[
     "maintenance_finished",
     "end_sessions",
     "after_window",
+    "roll_back",
 ]
 """Where a person decides."""
 
@@ -68,6 +69,8 @@ class Approval(Model):
     """Before sessions that do not end by themselves are cut."""
     after_window: FixedGatePolicy = FixedGatePolicy()
     """After the end of the window a run was given, before anything else is changed."""
+    roll_back: FixedGatePolicy = FixedGatePolicy()
+    """Where an aborted run shows how it would put everything back."""
 
     def at(self, gate: str) -> GatePolicy:
         """What holds at a gate; the defaults for one that the inventory says nothing about."""

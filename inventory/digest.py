@@ -16,6 +16,7 @@ ADDED: Final[tuple[tuple[str, ...], ...]] = (
     ("approval", "maintenance_finished"),
     ("approval", "end_sessions"),
     ("approval", "after_window"),
+    ("approval", "roll_back"),
     *(("approval", gate, key) for gate in ("before_start", "before_power_off", "functionality") for key in _OF_A_GATE),
     ("timings", "boot"),
     ("timings", "catch_up"),

@@ -241,6 +241,8 @@ class _Derivation:
         data["daemon"]["expected"] = self._shorter(original.daemon.expected)
         data["probes"] = [self._probe(probe) for probe in original.probes]
         data["timings"] = self._timings(original.timings)
+        # A version that does not know every gate reads the same inventory.
+        data["approval"] = original.approval.model_dump(exclude_unset=True)
         # Those who are told are real people: a simulation tells nobody.
         del data["notifications"]
         return Inventory.model_validate(data)

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Literal
 
 from inventory.approval import GateName
-from inventory.models import Machine
+from inventory.models import Component, Machine
 from procedure.as_found import AsFound
 from procedure.commands import AnyCommand, StartComponent, StopComponent
 from procedure.conditions import is_service
-from procedure.plan import ChildRun, Direction, Gate, OperatorTask, Plan, Stage, Step, Upkeep
+from procedure.plan import ChildRun, Direction, Gate, OperatorTask, Opposite, Plan, Stage, Step, Upkeep
 from procedure.situation import Situation
 from procedure.subjects import Subject
 
@@ -22,6 +22,13 @@ Over = tuple[str, ...]
 
 BY_HAND = timedelta(minutes=2)
 """For a person to do one thing at a screen that is open already."""
+
+
+def by_hand(component: Component, machine: Machine, verb: Literal["stop", "start"]) -> Opposite:
+    """How a person stops or starts what is no service."""
+    title = f"{verb.capitalize()} {component.name} on {machine.name} by hand"
+    text = component.stop_by_hand if verb == "stop" else component.start_by_hand
+    return Opposite(title=title, instructions=text or f"{title}, as usual here.")
 
 
 class Draft:
@@ -70,7 +77,8 @@ class Draft:
     ) -> Over:
         """A gate as a step; where the inventory switches it off, a task with what a person would have looked at there.
 
-        Nobody is asked whether the run goes on then. But what no one else can tell is still asked of a person.
+        Nobody is asked whether the run goes on then. But what no one else can tell is still asked of a person. The
+        first line of the question is its title.
         """
         policy = self.inventory.approval.at(name)
         if not policy.enabled:
@@ -89,7 +97,7 @@ class Draft:
             watches=watches,
         )
         gate_id = self._id(stage, f"gate-{name}")
-        return self.add(Step(id=gate_id, stage=stage, title=question, action=action, after=after))
+        return self.add(Step(id=gate_id, stage=stage, title=question.partition("\n")[0], action=action, after=after))
 
     def run(self, stage: int, name: str, child: ChildRun, *, after: Over, title: str, expected: timedelta) -> Over:
         """A run of its own as a step."""
@@ -155,11 +163,11 @@ class Draft:
         if is_service(component, machine.name):
             command = StopComponent if verb == "stop" else StartComponent
             return self.do(stage, step_name, command(machine=machine.name, component=name), after=after)
-        text = component.stop_by_hand if verb == "stop" else component.start_by_hand
         expected = component.expected_stop if verb == "stop" else component.expected_start
-        title = f"{verb.capitalize()} {name} on {machine.name} by hand"
-        task = OperatorTask(target=machine.name, instructions=text or f"{title}, as usual here.", expected=expected)
-        return self.ask(stage, step_name, task, after=after, title=title)
+        how = by_hand(component, machine, verb)
+        back = by_hand(component, machine, "start" if verb == "stop" else "stop")
+        task = OperatorTask(target=machine.name, instructions=how.instructions, expected=expected, opposite=back)
+        return self.ask(stage, step_name, task, after=after, title=how.title)
 
     def _command_step(self, stage: int, name: str, command: AnyCommand, after: Over, title: str) -> Step:
         return Step(

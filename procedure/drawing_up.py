@@ -6,12 +6,13 @@ later version of the product would draw up another.
 
 from __future__ import annotations
 
-from procedure import adopting, failback, failover, health_check, maintenance, one_sided_check
+from procedure import adopting, failback, failover, health_check, maintenance, one_sided_check, rollback
 from procedure.adopting import Adopted, Already
 from procedure.as_found import AsFound
 from procedure.facts import Facts
 from procedure.material import Statement, statements
 from procedure.plan import Direction, Gate, Plan, Step
+from procedure.rollback import Undo
 from procedure.situation import Situation
 from procedure.values import Value
 from procedure.verdicts import Verdict
@@ -24,13 +25,15 @@ class Intent(Value):
     reference: str = ""
     """Names the run in backups, snapshots and silences."""
     as_found: AsFound | None = None
-    """Failback: the state that is restored. None: the normal state of the inventory."""
+    """Failback and roll-back: the state that is restored. None: the normal state of the inventory."""
     earlier: str = ""
     """Failback: reference of the failover that is undone; empty: none is known."""
     both: bool = False
     """Maintenance: the other VM-Host afterwards, too."""
     adopted: Adopted | None = None
     """A run that ended in the middle, which this one carries on."""
+    undo: Undo | None = None
+    """Roll-back: what is taken back."""
 
 
 class DrawnUp(Value):
@@ -66,7 +69,11 @@ def judge(situation: Situation, intent: Intent, facts: Facts) -> tuple[Verdict, 
 
 
 def draw_up(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
-    """Judge the facts and, if they allow a run, make its plan. A maintenance touches nothing itself: its runs look."""
+    """Judge the facts and, if they allow a run, make its plan.
+
+    A maintenance touches nothing itself: its runs look. Nor is a roll-back judged: each of its steps looks, and what is
+    not healthy is what it mends.
+    """
     drawn_up = _judged(situation, intent, facts)
     if drawn_up.plan is None:
         return drawn_up
@@ -83,6 +90,8 @@ def first_gate(plan: Plan) -> Gate | None:
 def _judged(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     if intent.direction == "maintenance":
         return DrawnUp(plan=maintenance.plan(situation, intent.reference, both=intent.both))
+    if intent.undo is not None:
+        return DrawnUp(plan=rollback.plan(situation, _restored(situation, intent), intent.undo))
     if intent.adopted is not None:
         return _adopting(situation, intent, intent.adopted, facts)
     if intent.direction == "failback":
@@ -105,7 +114,7 @@ def _failback(situation: Situation, intent: Intent, facts: Facts) -> DrawnUp:
     health = judge(situation, intent, facts)
     if not all(verdict.allows for verdict in health):
         return DrawnUp(health=health)
-    restored = intent.as_found or AsFound.normal(situation.inventory)
+    restored = _restored(situation, intent)
     plan = failback.plan(situation, restored, intent.reference, earlier=intent.earlier)
     return DrawnUp(health=health, as_found=restored, plan=plan)
 
@@ -116,3 +125,7 @@ def _adopting(situation: Situation, intent: Intent, adopted: Adopted, facts: Fac
         return DrawnUp(health=health)
     plan, already = adopting.plan(situation, adopted, facts)
     return DrawnUp(health=health, as_found=adopted.as_found, plan=plan, already=already)
+
+
+def _restored(situation: Situation, intent: Intent) -> AsFound:
+    return intent.as_found or AsFound.normal(situation.inventory)

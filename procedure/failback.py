@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, Machine, Role
+from inventory.models import AlertmanagerMonitoring, CommandPower, Inventory, Machine, Role
 from procedure import one_sided_check, watching, who
 from procedure import shared_stages as shared
 from procedure.as_found import AsFound, ComponentFound
@@ -133,7 +133,7 @@ def plan(situation: Situation, as_found: AsFound, reference: str, *, earlier: st
     one_daemon = move_daemon_back(draft, after=started)
     alarmed = restore_monitoring(draft, silenced=silenced, after=up + one_daemon)
     probed = shared.probe_functions(draft, 15, after=up + one_daemon)
-    as_before = check_restored(draft, after=up + one_daemon + storage_settled)
+    as_before = check_restored(draft, 15, after=up + one_daemon + storage_settled)
     working = approve_functionality(draft, after=alarmed + probed + as_before)
     remove_backups(draft, earlier, after=working)
 
@@ -220,11 +220,17 @@ def start(draft: Draft, machine: Machine, *, after: Over) -> Over:
     command = StartMachine(machine=machine.name)
     if isinstance(draft.inventory.vm_host(machine.host).power, CommandPower):
         return draft.do(5, f"start-{machine.name}", command, after=after)
+    task = switch_on_by_hand(draft.inventory, machine)
+    return draft.ask(5, f"start-{machine.name}", task, after=after, title=f"Start {machine.name} by hand")
+
+
+def switch_on_by_hand(inventory: Inventory, machine: Machine) -> OperatorTask:
+    """What a person does where the VM-Host can't; then it is looked whether the machine is up."""
+    command = StartMachine(machine=machine.name)
     called = f" (there: {machine.vm_name})" if machine.vm_name != machine.name else ""
     text = f"Switch {machine.name} on, on {machine.host}{called}, and wait until it is up."
-    expected = command.expected(draft.inventory) + timedelta(minutes=1)
-    task = OperatorTask(target=machine.name, instructions=text, check=command, expected=expected)
-    return draft.ask(5, f"start-{machine.name}", task, after=after, title=f"Start {machine.name} by hand")
+    expected = command.expected(inventory) + timedelta(minutes=1)
+    return OperatorTask(target=machine.name, instructions=text, check=command, expected=expected)
 
 
 def let_nodes_rejoin(draft: Draft, *, after: Over) -> Over:
@@ -395,18 +401,18 @@ def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
     return tuple(step for over in lifted.values() for step in over)
 
 
-def check_restored(draft: Draft, *, after: Over) -> Over:
+def check_restored(draft: Draft, stage: int, *, after: Over) -> Over:
     """Healthy, whole, every setting as it was found, no node in standby, nothing bound by a move."""
     found = draft.as_found
     over: Over = ()
     for balancer in draft.inventory.pairs.load_balancer.machines:
-        over += compare(draft, 15, balancer, health=True, after=after)
+        over += compare(draft, stage, balancer, health=True, after=after)
     check = CheckRestored(
         storage=found.storage, load_balancer=found.load_balancer, writer=found.writer, daemon=found.daemon
     )
     state = "as it was found before the failover" if found.observed else "in its normal state"
     title = f"Check that the cluster is healthy and {state}"
-    return over + draft.do(15, "check-restored", check, after=after, title=title)
+    return over + draft.do(stage, "check-restored", check, after=after, title=title)
 
 
 def approve_functionality(draft: Draft, *, after: Over) -> Over:

@@ -29,7 +29,7 @@ from procedure.commands import (
 )
 from procedure.draft import Draft, Over
 from procedure.invariants import POWER_OFF_ORDER
-from procedure.plan import OperatorTask, Plan, Stage
+from procedure.plan import OperatorTask, Opposite, Plan, Stage
 from procedure.situation import Situation
 from procedure.who import PairName
 
@@ -214,7 +214,11 @@ def move_monitoring_server(draft: Draft, *, after: Over) -> Over:
     text = (
         f"Move the monitoring server from {draft.situation.vacated} to a VM-Host that stays on, and see that it works."
     )
-    task = OperatorTask(target="monitoring", instructions=text, expected=timedelta(minutes=10))
+    back = Opposite(
+        title="Move the monitoring server back",
+        instructions=f"Move the monitoring server back to {draft.situation.vacated}, and see that it works.",
+    )
+    task = OperatorTask(target="monitoring", instructions=text, expected=timedelta(minutes=10), opposite=back)
     return draft.ask(2, "move-monitoring-server", task, after=after, title="Move the monitoring server")
 
 

@@ -22,7 +22,7 @@ from procedure.subjects import Subject
 from procedure.values import Value
 
 StepId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=200)]
-Direction = Literal["failover", "failback", "maintenance"]
+Direction = Literal["failover", "failback", "maintenance", "roll-back"]
 
 
 class Gate(Value):
@@ -40,6 +40,13 @@ class Gate(Value):
     """What approvals are bound to: they are void when it has changed since it was shown."""
 
 
+class Opposite(Value):
+    """What a person does to take back what a person did."""
+
+    title: str
+    instructions: str
+
+
 class OperatorTask(Value):
     """What only a person can do. The run waits for the confirmation and then looks, where it can."""
 
@@ -50,6 +57,8 @@ class OperatorTask(Value):
     check: AnyCommand | None = None
     """Whose wanted state must hold after the confirmation; None: the person's word is all there is."""
     expected: timedelta
+    opposite: Opposite | None = None
+    """None: nothing needs to be taken back."""
 
 
 class Observe(Value):

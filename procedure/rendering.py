@@ -111,7 +111,12 @@ def as_text(plan: Plan, situation: Situation) -> str:
 
 
 def _head(plan: Plan) -> Iterator[str]:
-    verbs = {"failover": "is vacated", "failback": "returns", "maintenance": "is vacated and returns"}
+    verbs = {
+        "failover": "is vacated",
+        "failback": "returns",
+        "maintenance": "is vacated and returns",
+        "roll-back": "is as it was before",
+    }
     what = f"{plan.vacated} {verbs[plan.direction]}, {plan.surviving} goes on"
     yield f"{plan.direction.capitalize()} of cluster {plan.cluster}: {what}"
     yield f"Plan {plan.digest}, reference {plan.reference}"
@@ -121,7 +126,8 @@ def _head(plan: Plan) -> Iterator[str]:
 
 
 def _stage(plan: Plan, stage: Stage, situation: Situation) -> Iterator[str]:
-    heading = f"Stage {stage.number}: {stage.title}  (in the source: {stage.label})"
+    source = "" if plan.direction == "roll-back" else "in the source: "
+    heading = f"Stage {stage.number}: {stage.title}  ({source}{stage.label})"
     yield heading
     yield "-" * len(heading)
     if stage.note:

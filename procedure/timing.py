@@ -11,9 +11,9 @@ from procedure.plan import ChildRun, Gate, Plan
 from procedure.values import Value
 
 _NOTHING = timedelta(0)
-_OUTAGE_ENDS = {"failover": 11, "failback": 12, "maintenance": 0}
+_OUTAGE_ENDS = {"failover": 11, "failback": 12, "maintenance": 0, "roll-back": 0}
 """The stage that starts the software again: with its last step the outage is over. A maintenance has none: its runs
-have outages of their own."""
+have outages of their own; nor has a roll-back, which ends the one of its run."""
 
 
 class Path(Value):

@@ -80,6 +80,10 @@ class ShutDownMachine(Command):
         # Understood with systemd and without it.
         return (RunOn(machine=self.machine, argv=("shutdown", "-h", "now"), detached=True),)
 
+    def compensation(self) -> tuple[Command, ...]:
+        """Start it again."""
+        return (StartMachine(machine=self.machine),)
+
     def forced(self) -> Command | None:
         """Cut the power, where the VM-Host's provider can."""
         return CutPower(machine=self.machine) if self.can_be_forced else None
@@ -132,6 +136,10 @@ class CutPower(Command):
         """The hypervisor's command."""
         words = hypervisor_command(situation.inventory, self.machine, "off")
         return (RunOn(machine=situation.inventory.machine(self.machine).host, argv=words),) if words else ()
+
+    def compensation(self) -> tuple[Command, ...]:
+        """Start it again."""
+        return (StartMachine(machine=self.machine),)
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time for a shutdown."""

@@ -68,6 +68,8 @@ class MovePair(Command):
     """The pair's, as in the inventory: what is to be undone depends on it."""
     sessions_accepted: bool = False
     """The operator's word that sessions which are left, or not seen, do not matter; only ever with a reason."""
+    back: bool = False
+    """A move is taken back: it is enough that the pair is there. The standby of the other machine ends afterwards."""
 
     @property
     def target(self) -> str:
@@ -125,6 +127,8 @@ class MovePair(Command):
         if leaver is not None and who.holds_address(leaver, pair.address):
             left.append(f"{pair.address} still on {self.leaver}")
         node = who.node(inventory, fact, self.leaver)
+        if self.back:
+            return tuple(left)
         if pair.method == "standby" and (node is None or not node.standby):
             left.append(f"{self.leaver} is not in standby")
         elif pair.method == "standby" and node is not None and node.resources_running:
@@ -192,7 +196,7 @@ class MovePair(Command):
 
     def compensation(self) -> tuple[Command, ...]:
         """The leaver stands by again, takes over when it is in sync, and nothing binds the pair to either machine."""
-        back = MovePair(pair=self.pair, to=self.leaver, leaver=self.to, method=self.method)
+        back = MovePair(pair=self.pair, to=self.leaver, leaver=self.to, method=self.method, back=True)
         if self.method == "move":
             return (ClearMove(pair=self.pair, machine=self.to), back, ClearMove(pair=self.pair, machine=self.leaver))
         return (RejoinNode(pair=self.pair, machine=self.leaver), back, RejoinNode(pair=self.pair, machine=self.to))

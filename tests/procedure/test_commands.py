@@ -613,7 +613,7 @@ def test_what_a_move_leaves_is_cleared_and_a_standby_is_ended(inventory: Invento
 
     assert isinstance(moved, ClearMove)
     assert isinstance(stood_by, RejoinNode)
-    assert back == MovePair(pair="storage", to="acd-store1", leaver="acd-store2")
+    assert back == MovePair(pair="storage", to="acd-store1", leaver="acd-store2", back=True)
     assert rejoined == RejoinNode(pair="storage", machine="acd-store2")
     assert moved.wanted(situation, seen_bound).reason == "cli-prefer-fs_r0"
     assert [i.text for i in moved.instructions(situation, seen_bound)] == [

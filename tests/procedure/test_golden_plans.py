@@ -11,7 +11,14 @@ from inventory.models import Inventory
 from starters import plan as starter
 from starters.exit_codes import ExitCode
 from tests.procedure.conftest import REFERENCE
-from tests.procedure.update_golden import GOLDEN_MAINTENANCE, golden, golden_variant, maintenance_text
+from tests.procedure.update_golden import (
+    GOLDEN_MAINTENANCE,
+    golden,
+    golden_rollback,
+    golden_variant,
+    maintenance_text,
+    rollback_text,
+)
 from tests.procedure.variants import moved_by_hand
 
 HOSTS = ("vm-host-1", "vm-host-2")
@@ -39,6 +46,11 @@ def test_the_plan_of_another_kind_of_cluster_is_the_reviewed_one(
 
 def test_the_plan_of_a_whole_maintenance_is_the_reviewed_one(inventory: Inventory) -> None:
     assert maintenance_text(inventory) == GOLDEN_MAINTENANCE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_plan_of_a_roll_back_is_the_reviewed_one(host: str, inventory: Inventory) -> None:
+    assert rollback_text(inventory, host) == golden_rollback(host).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("returns", [False, True])
