@@ -58,7 +58,7 @@ async def verify(signers: Path, by: str, text: str, signature: str) -> Signature
         text: the very text.
         signature: as `ssh-keygen -Y sign` made it.
     """
-    trouble = _trouble_with(signers)
+    trouble = trouble_with(signers)
     if trouble:
         return _bad(f"{trouble}; {_MINE}")
     with tempfile.NamedTemporaryFile("w", suffix=".sig", encoding="ascii", errors="replace") as file:
@@ -70,7 +70,7 @@ async def verify(signers: Path, by: str, text: str, signature: str) -> Signature
     return _bad(f"the key that signed is not listed for {by} in {signers}, or what it signed is something else")
 
 
-def _trouble_with(signers: Path) -> str:
+def trouble_with(signers: Path) -> str:
     """Why a file of allowed signers proves nothing; empty: it does."""
     try:
         with signers.open("rb") as file:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.runtime import (
@@ -30,7 +31,7 @@ from activities.errors import Rejected
 from activities.hands import Hands
 from activities.notifications import NotificationActivities
 from activities.secrets import resolve
-from activities.signatures import SignatureActivities
+from activities.signatures import SignatureActivities, trouble_with
 from activities.steps import StepActivities
 from inventory.digest import digest
 from inventory.models import Inventory
@@ -110,6 +111,9 @@ async def work(settings: Settings, inventory: Inventory, profile: Profile) -> Ex
     # Before the server is looked for: whoever starts the worker looks at its log now.
     for rejected in unreadable_secrets(inventory):
         LOGGER.error("%s", rejected)
+    signers = inventory.approval.allowed_signers
+    if signers is not None and (trouble := trouble_with(Path(signers))):
+        LOGGER.error("No signed approval will count: %s", trouble)
     try:
         runtime = make_runtime(settings)
         async with _health(settings, readiness):

@@ -170,6 +170,18 @@ async def test_a_worker_without_a_secret_says_so_at_once_and_is_not_ready(
         assert open_to_others not in (await get(process.health, "/readyz"))[1]
 
 
+async def test_a_worker_that_could_verify_no_signature_says_so_at_once(
+    temporal: WorkflowEnvironment, inventory: Path
+) -> None:
+    commented = "  # allowed_signers: /etc/failover/allowed_signers "
+    text = inventory.read_text()
+    assert commented in text
+    inventory.write_text(text.replace(commented, f"  allowed_signers: {inventory.with_name('signers')} #"))
+    async with worker(inventory, address_of(temporal)) as process:
+        await process.says("Working for cluster")
+        assert "No signed approval will count: the file of allowed signers" in process.log
+
+
 async def test_it_waits_for_a_server_and_creates_the_search_attributes(inventory: Path) -> None:
     port = free_port()
     async with worker(inventory, f"127.0.0.1:{port}") as process:
