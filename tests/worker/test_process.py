@@ -170,14 +170,19 @@ async def test_a_worker_without_a_secret_says_so_at_once_and_is_not_ready(
         assert open_to_others not in (await get(process.health, "/readyz"))[1]
 
 
-async def test_a_worker_that_could_verify_no_signature_says_so_at_once(
-    temporal: WorkflowEnvironment, inventory: Path
-) -> None:
-    commented = "  # allowed_signers: /etc/failover/allowed_signers "
-    text = inventory.read_text()
+@pytest.fixture
+def without_signers(inventory: Path) -> Path:
+    """The inventory with a file of allowed signers that is not there."""
+    commented, text = "  # allowed_signers: /etc/failover/allowed_signers ", inventory.read_text()
     assert commented in text
     inventory.write_text(text.replace(commented, f"  allowed_signers: {inventory.with_name('signers')} #"))
-    async with worker(inventory, address_of(temporal)) as process:
+    return inventory
+
+
+async def test_a_worker_that_could_verify_no_signature_says_so_at_once(
+    temporal: WorkflowEnvironment, without_signers: Path
+) -> None:
+    async with worker(without_signers, address_of(temporal)) as process:
         await process.says("Working for cluster")
         assert "No signed approval will count: the file of allowed signers" in process.log
 
