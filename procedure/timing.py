@@ -5,6 +5,7 @@ A person's time at gates counts nothing: nobody can plan it.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import timedelta
 
 from procedure.plan import ChildRun, Gate, Plan
@@ -56,6 +57,13 @@ def expected_outage(plan: Plan) -> timedelta:
     stopped = [found[step.id].begins for step in plan.steps_of(plan.outage_from) if step.mutates]
     started = [found[step.id].ends for step in plan.steps_of(_OUTAGE_ENDS[plan.direction])]
     return max(started) - min(stopped) if started and stopped else _NOTHING
+
+
+def is_out(plan: Plan, *, begun: Container[str], over: Container[str]) -> bool:
+    """Whether nobody is served: the first stop of stage 3 has begun, and not all software that starts again is over."""
+    stops = any(step.id in begun for step in plan.steps_of(plan.outage_from) if step.mutates)
+    starts = plan.steps_of(_OUTAGE_ENDS[plan.direction])
+    return stops and not all(step.id in over for step in starts)
 
 
 def gates_within_outage(plan: Plan) -> tuple[str, ...]:

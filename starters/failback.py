@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 
@@ -54,17 +55,17 @@ async def work(given: argparse.Namespace) -> ExitCode:
     inventory = options.inventory_of(given.inventory)
     if given.returning is not None:
         options.check_host(inventory, given.returning)
+    asked = starting.asked(given)
     client = await connected()
     if given.adopt:
-        return await _carry_on(client, inventory, given)
+        return await _carry_on(client, inventory, given, asked)
     former = await _former(client, inventory, given.of)
     returning = _returning(inventory, given.returning, former)
     request = FailbackRequest(
         inventory=inventory,
         returning=returning,
         of=_restored(former),
-        reason=given.reason[:1000],
-        requested_by=given.by[:100],
+        **asked,
         after=await ended_in_the_middle(client, inventory.cluster, given.inventory),
     )
     restored = f"as found before {former.text}" if former else "the normal state of the inventory: no failover is known"
@@ -72,15 +73,14 @@ async def work(given: argparse.Namespace) -> ExitCode:
     return await start_and_tell(client, opening.failback(request, f"Restored is: {restored}"), given)
 
 
-async def _carry_on(client: Client, inventory: Inventory, given: argparse.Namespace) -> ExitCode:
+async def _carry_on(client: Client, inventory: Inventory, given: argparse.Namespace, asked: dict[str, Any]) -> ExitCode:
     """With the plan of the run that is carried on: what it restores is part of it."""
     found = await adopted(client, inventory, given.adopt, names.FAILBACK, given.returning)
     request = FailbackRequest(
         inventory=inventory,
         returning=found.plan.vacated,
         adopt=found,
-        reason=given.reason[:1000],
-        requested_by=given.by[:100],
+        **asked,
     )
     return await start_and_tell(client, opening.failback(request, f"Carries on run {found.run_id}"), given)
 

@@ -40,12 +40,12 @@ async def work(given: argparse.Namespace) -> ExitCode:
     """Check, start, tell how to go on."""
     inventory = options.inventory_of(given.inventory)
     options.check_host(inventory, given.vacate)
+    asked = starting.asked(given)
     client = await connected()
     request = FailoverRequest(
         inventory=inventory,
         vacate=given.vacate,
-        reason=given.reason[:1000],
-        requested_by=given.by[:100],
+        **asked,
         adopt=await adopted(client, inventory, given.adopt, names.FAILOVER, given.vacate) if given.adopt else None,
         after=None if given.adopt else await ended_in_the_middle(client, inventory.cluster, given.inventory),
     )

@@ -41,12 +41,12 @@ async def work(given: argparse.Namespace) -> ExitCode:
     """Check, start, tell how to go on."""
     inventory = options.inventory_of(given.inventory)
     options.check_host(inventory, given.vacate)
+    asked = starting.asked(given)
     request = MaintenanceRequest(
         inventory=inventory,
         vacate=given.vacate,
         both=given.both,
-        reason=given.reason[:1000],
-        requested_by=given.by[:100],
+        **asked,
     )
     client = await connected()
     await _must_be_free(Run(client, inventory.cluster))

@@ -41,6 +41,10 @@ def headline(status: Status) -> str:
 def _about(status: Status) -> list[str]:
     end = f", ended {moment(status.ended)}" if status.ended else ""
     lines = [f"  began {moment(status.began)}{end}"]
+    if status.scheduled:
+        lines.append(f"  scheduled for {moment(status.scheduled)}; until then nothing is looked at, let alone touched")
+    if status.window_ends:
+        lines.append(f"  window until {moment(status.window_ends)}; after it nothing is changed until people agree")
     if status.requested_by or status.reason:
         lines.append(f"  requested by {status.requested_by or 'nobody named'}: {status.reason or 'no reason given'}")
     if status.outcome_reason:

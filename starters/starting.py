@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
+from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
@@ -14,6 +16,7 @@ from starters.connection import web_ui
 from starters.exit_codes import ExitCode
 from starters.running import Stopped
 from starters.runs import START_A_WORKER, Run, workers
+from starters.times import add_times, times_of
 from starters.watching import watch
 from starters.wording import moment
 from workflows import names, opening, search_attributes
@@ -35,8 +38,24 @@ def add_options(to: argparse.ArgumentParser) -> None:
     """What every start can be told."""
     options.add_inventory(to, required=True)
     to.add_argument("--reason", default="", help="why, for the record")
+    add_times(to)
     to.add_argument("--watch", action="store_true", help="show the run until it ends; its outcome is the exit code")
     options.add_by(to)
+
+
+def asked(given: argparse.Namespace) -> dict[str, Any]:
+    """What these options mean for a request.
+
+    Raises:
+        Stopped: a time makes no sense.
+    """
+    times = times_of(given, datetime.now(UTC))
+    return {
+        "reason": given.reason[:1000],
+        "requested_by": given.by[:100],
+        "start_at": times.start_at,
+        "window_ends": times.window_ends,
+    }
 
 
 async def start_and_tell(client: Client, start: Opening, given: argparse.Namespace) -> ExitCode:
@@ -123,6 +142,8 @@ def _told(client: Client, handle: WorkflowHandle[object, RunReport], start: Open
             f"  workflow {handle.id}",
             f"  run      {run_id}",
             *([f"  Web UI   {address}"] if address else []),
+            *([f"  begins   {moment(start.request.start_at)}"] if start.request.start_at else []),
+            *([f"  window   until {moment(start.request.window_ends)}"] if start.request.window_ends else []),
         ]
     )
 

@@ -86,7 +86,9 @@ class Children:
         }
         part = f"Part of the maintenance `{info.workflow_id}`"
         if child.direction == "failover":
-            return opening.failover(FailoverRequest(vacate=child.host, **common), part)
+            # What limits the beginning of a maintenance does not limit what comes weeks later.
+            ends = None if self.runs else request.window_ends
+            return opening.failover(FailoverRequest(vacate=child.host, window_ends=ends, **common), part)
         restored = self._restored(child.host)
         return opening.failback(FailbackRequest(returning=child.host, of=restored, **common), part)
 

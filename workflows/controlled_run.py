@@ -6,6 +6,7 @@ The workflow never dies because a host did. It ends with a typed report, whateve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -29,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.requests import known_host, must_be_able_to_pass
     from workflows.status import RunReport, Status, StepState
     from workflows.views import next_steps, phase, stage_views
+    from workflows.window import Window, too_short
 
 LONGEST_STEPS = 3
 """Of the critical path, named at the first gate: where a run will spend its time."""
@@ -63,11 +65,12 @@ class ControlledRun:
     async def carry_out(self) -> RunReport:
         """Do what is intended, from the health check to the report."""
         workflow.register_random_seed_callback(self._after_reset)
-        executor = Executor(self._situation, self._ledger, self._inventory_digest, self._changed)
+        window = Window(self._window_ends)
+        executor = Executor(self._situation, self._ledger, self._inventory_digest, self._changed, window=window)
         self._executor = executor
         self._notifier.begin()
         showing = asyncio.create_task(self._keep_showing())
-        procedure = asyncio.create_task(self._procedure(executor))
+        procedure = asyncio.create_task(self._when_it_is_time(executor))
         try:
             # Shielded: what changes something ends by itself, also when the run is cancelled from Temporal's side.
             await asyncio.shield(procedure)
@@ -87,6 +90,38 @@ class ControlledRun:
 
     # The procedure
 
+    async def _when_it_is_time(self, executor: Executor) -> None:
+        await self._until_the_start()
+        if self._ledger.abort is not None:
+            self._conclude(*self._aborted(touched=False))
+            return
+        await self._procedure(executor)
+
+    async def _until_the_start(self) -> None:
+        """Wait for the time it is scheduled for. Whoever pauses it meanwhile holds the health check.
+
+        Not Temporal's `start_delay`: the first signal would end that delay early, and nobody could ask for the status.
+        """
+        at = self._scheduled
+        if at is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._ledger.abort is not None,
+                timeout=at - workflow.now(),
+                timeout_summary=f"Scheduled for {at:%d %b %Y %H:%M %Z}",
+            )
+        self._changed()
+
+    @property
+    def _scheduled(self) -> datetime | None:
+        at = self._request.start_at
+        return at if at is not None and workflow.now() < at else None
+
+    @property
+    def _window_ends(self) -> datetime | None:
+        return self._request.window_ends
+
     async def _procedure(self, executor: Executor) -> None:
         facts = await executor.observe(rounds(executor.situation, self._asked))
         if self._ledger.abort is not None:
@@ -103,6 +138,8 @@ class ControlledRun:
 
     def _plan_is(self, plan: Plan) -> None:
         self._plan_told = _figures(plan)
+        if warning := too_short(self._window_ends, plan, workflow.now()):
+            self._ledger.notes.append(warning)
         self._changed()
 
     async def _drawn(self, executor: Executor, facts: Facts) -> Plan | None:
@@ -217,6 +254,8 @@ class ControlledRun:
             "workflow_id": info.workflow_id,
             "run_id": info.run_id,
             "began": self._began,
+            "scheduled": self._scheduled,
+            "window_ends": self._window_ends,
             "ended": self._ended,
             "outcome": self._outcome,
             "outcome_reason": self._outcome_reason,

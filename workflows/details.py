@@ -77,10 +77,16 @@ def _expectations(status: Status) -> list[str]:
     if status.expected is None:
         return []
     told = f"about {_minutes(status.expected)} without the time that people take, outage about "
-    lines = [f"- Expected: {told}{_minutes(status.expected_outage)}"]
+    lines = [f"- Expected: {told}{_minutes(status.expected_outage)}", *_window(status)]
     if not any(wait.gate == "before_start" for wait in status.waits):
         return lines
     return [*lines, *_plan(status), *_health(status), *_as_found(status)]
+
+
+def _window(status: Status) -> list[str]:
+    if status.window_ends is None:
+        return []
+    return [f"- Window: until {status.window_ends:%d %b %H:%M} UTC; after it nothing more is changed without a word"]
 
 
 def _plan(status: Status) -> list[str]:

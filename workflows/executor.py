@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.outage_watch import OutageWatch
     from workflows.retrying import FIRST_RETRY, LONGEST_RETRY
     from workflows.status import StepState
+    from workflows.window import Window, question
     from workflows.workers import Workers
 
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
@@ -55,8 +56,11 @@ class Executor:
     changed: Callable[[], None]
     """Called whenever something that people see has changed."""
     notes: list[str] = field(default_factory=list)
+    window: Window = field(default_factory=Window)
+    """After its end people are asked before anything else is changed."""
     begin_run: BeginRun | None = None
     """Begins a run of its own and waits for it; None: the plan has none."""
+    _plan: Plan | None = None
     _handed: Counter[str] = field(default_factory=Counter)
     """Activities of each step so far."""
     _held: list[str] = field(default_factory=list)
@@ -126,6 +130,7 @@ class Executor:
             digest: of the plan, as it was when it was drawn up; empty: it is made anew.
             seen: just before, of what its first gate watches.
         """
+        self._plan = plan
         gate = first_gate(plan)
         fresh = Fresh(gate.watches, seen, workflow.now()) if gate and seen else None
         self._gates.begin(digest or plan.digest, fresh)
@@ -158,9 +163,7 @@ class Executor:
         self.changed()
 
     async def _follow(self, step: Step, plan: Plan) -> None:
-        # Again, since between the condition and this line an upkeep may have begun that ends with this step.
-        while not self._is_due(step) and not self._aborted:
-            await workflow.wait_condition(lambda: self._is_due(step) or self._aborted)
+        await self._turn_of(step)
         if self._aborted or self.ledger.is_over(step.id):
             return
         if step.mutates and step.stage >= plan.outage_from:
@@ -169,6 +172,17 @@ class Executor:
         self.changed()
         if step.stage == plan.outage_until and self._is_complete(plan, step.stage):
             await self._end_watch()
+
+    async def _turn_of(self, step: Step) -> None:
+        """Until it may begin, or the run is aborted."""
+        # Again and again, since meanwhile a pause may have begun, or an upkeep that ends with this step.
+        while not self._aborted:
+            if not self._is_due(step):
+                await workflow.wait_condition(lambda: self._is_due(step) or self._aborted)
+            elif step.mutates and self._window_is_over and not self.ledger.is_over(step.id):
+                await self._ask_to_go_on(step.stage)
+            else:
+                return
 
     def _is_due(self, step: Step) -> bool:
         # A gate may open while the run is paused: people decide meanwhile, and what follows waits.
@@ -202,6 +216,17 @@ class Executor:
                 self.ledger.end(step.id, result.outcome, workflow.now(), result)
                 return
             attempt = await self._what_next(step, wanted, result)
+            if attempt is not None and not await self._may_go_on(attempt.command, step):
+                return
+
+    async def _may_go_on(self, command: Command, step: Step) -> bool:
+        """Wait where the run is paused or its window is over; False: it was aborted instead."""
+        while command.mutates and self._window_is_over:
+            await self._ask_to_go_on(step.stage)
+        await self._resumed()
+        if self._gives_up:
+            self.ledger.leave(step.id, workflow.now())
+        return not self._gives_up
 
     async def _what_next(self, step: Step, wanted: Command, problem: StepProblem) -> Attempt | None:
         """What is tried next, as people decide; None: nothing, the step is over."""
@@ -227,9 +252,7 @@ class Executor:
         deadline = self.situation.inventory.approval.at(name).deadline
         gate = Gate(name=name, question=forced.question(problem.seen), deadline=deadline)
         asked = self.ledger.add(f"{step.id}-gate-{name.replace('_', '-')}", step.stage, f"{forced.title}?", gate)
-        approved = await self._gates.keep(asked, gate, ends_run=False)
-        await self._resumed()
-        return approved and not self._gives_up
+        return await self._gates.keep(asked, gate, ends_run=False) and not self._gives_up
 
     async def _wait_in_slices(self, attempt: Attempt, step: Step) -> StepReport | StepProblem:
         """Have a state waited for, a little at a time, until it is there or the deadline passes.
@@ -291,6 +314,29 @@ class Executor:
         record = self.ledger.records[step.id]
         record.reason, record.decided_by = answer.reason, answer.by
         self.ledger.end(step.id, Outcome.SKIPPED, workflow.now())
+
+    # After the window
+
+    @property
+    def _window_is_over(self) -> bool:
+        # Whoever aborts is in no window: what is owed then is done at once.
+        return not self._aborted and self.window.is_over(workflow.now())
+
+    async def _ask_to_go_on(self, stage: int) -> None:
+        """Ask once, at a gate that stands where the run has come to; whoever comes later waits for the same answer."""
+        if self.window.asked:
+            await workflow.wait_condition(lambda: not self._window_is_over)
+            return
+        assert self.window.ends is not None  # noqa: S101 - else it would not be over
+        assert self._plan is not None  # noqa: S101 - it is carried out
+        self.window.asked = True
+        asks = question(self.window.ends, self._plan, self.ledger.records)
+        deadline = self.situation.inventory.approval.after_window.deadline
+        gate = Gate(name="after_window", question=asks, deadline=deadline)
+        title = "Go on after the end of the window?"
+        self.window.unlimited = await self._gates.keep(
+            self.ledger.add(f"{stage}-gate-after-window", stage, title, gate), gate
+        )
 
     # Runs of their own
 

@@ -7,7 +7,7 @@ the same id now and then, so that its history stays small.
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from temporalio import workflow
@@ -97,6 +97,11 @@ class Maintenance(ControlledRun):
             notes=self._notes[-MOST_NOTES:],
         )
         workflow.continue_as_new(self._maintenance.model_copy(update={"so_far": so_far}))
+
+    @property
+    def _window_ends(self) -> datetime | None:
+        """It is the first failover that has a window: the failback begins when the work on the VM-Host is done."""
+        return None
 
     # What it tells
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from datetime import UTC
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from inventory.models import Inventory
 from procedure.adopting import Adopted
@@ -16,6 +17,9 @@ from workflows.so_far import SoFar
 By = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+
+Moment = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+"""With a zone, since a run may be started in one and worked on in another."""
 
 LONGEST_EXTENSION = 480
 """Minutes. Whoever waits for a whole shift should decide again."""
@@ -52,11 +56,21 @@ class RunRequest(Message):
     inventory: Inventory
     reason: Text = ""
     requested_by: Text = ""
+    start_at: Moment | None = None
+    """When it begins; until then it waits, and the cluster can have no other run. None, or past: at once."""
+    window_ends: Moment | None = None
+    """After it nothing more is changed until people have agreed; None: there is no such limit."""
 
     adopt: Adopted | None = None
     """A run of this cluster that ended in the middle, which this one carries on."""
     after: FormerRun | None = None
     """A run of this cluster that ended in the middle just before, and is not carried on."""
+
+    @model_validator(mode="after")
+    def _starts_before_it_ends(self) -> RunRequest:
+        if self.start_at and self.window_ends and self.window_ends <= self.start_at:
+            raise ValueError("the window ends before the run starts (window_ends is not later than start_at)")
+        return self
 
     @property
     @abstractmethod

@@ -61,13 +61,19 @@ class Opening:
         return "\n".join(
             [
                 f"- Cluster: {self.cluster}",
-                *(f"- {line}" for line in self.about),
+                *(f"- {line}" for line in (*self.about, *self._times)),
                 f"- Reason: {request.reason or 'none given'}",
                 f"- Requested by: {request.requested_by or 'nobody named'}",
                 f"- Inventory: {digest(request.inventory)}",
                 f"- On the command line: `{watch}`",
             ]
         )
+
+    @property
+    def _times(self) -> tuple[str, ...]:
+        start, ends = self.request.start_at, self.request.window_ends
+        scheduled = (f"Scheduled for: {start:%d %b %Y %H:%M %Z}",) if start else ()
+        return (*scheduled, *((f"Window until: {ends:%d %b %Y %H:%M %Z}",) if ends else ()))
 
     @property
     def memo(self) -> dict[str, str]:
@@ -83,6 +89,7 @@ class Opening:
     def search_attributes(self) -> TypedSearchAttributes:
         """By which it is found."""
         stage = "beginning" if self.is_maintenance else "00 Health check"
+        stage = "scheduled" if self.request.start_at else stage
         return TypedSearchAttributes(
             [
                 SearchAttributePair(names.CLUSTER, self.cluster),

@@ -252,6 +252,10 @@ class Status(Told):
     phase: str = ""
     """In one line: where it is."""
     began: datetime
+    scheduled: datetime | None = None
+    """When it begins; None: it has begun."""
+    window_ends: datetime | None = None
+    """After it nothing more is changed until people have agreed."""
     ended: datetime | None = None
     outcome: RunOutcome | None = None
     outcome_reason: str = ""

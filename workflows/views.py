@@ -77,6 +77,8 @@ def phase(status: Status) -> tuple[str, str]:
     waiting = "; ".join([*paused, *(wait.title for wait in status.waits)])[:200] or "nothing"
     if status.outcome is not None:
         return f"ended: {status.outcome.value}", waiting
+    if status.scheduled is not None:
+        return f"scheduled for {status.scheduled:%d %b %H:%M} UTC", waiting
     busy = [stage for state in ("waiting", "running") for stage in status.stages if stage.state == state]
     if busy:
         return f"{busy[0].number:02d} {busy[0].title}"[:200], waiting

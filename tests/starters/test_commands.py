@@ -8,11 +8,13 @@ import os
 import re
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from starters.exit_codes import ExitCode
+from starters.wording import moment
 from tests.starters.conftest import ROOT, Shell
 from tests.starters.stand_in import WORKFLOWS
 from workflows import names
@@ -112,6 +114,24 @@ async def test_pausing_and_resuming(worked: Shell) -> None:
     assert "add --yes" in unasked.err
     resumed = await worked.about("resume", "--yes", "--by", "bob")
     assert (resumed.code, resumed.out.splitlines()[-1]) == (ExitCode.OK, "Accepted: the run goes on")
+
+
+async def test_a_time_to_begin_and_a_window(worked: Shell) -> None:
+    for words, said in (
+        (("--start-at", "tonight"), "--start-at: 'tonight' is no time; allowed: \"2026-11-26 02:00\" (local time)"),
+        (("--start-at", "2020-01-01 02:00"), "is in the past; it is"),
+        (("--window", "3"), "--window: '3' is no duration"),
+        (("--until", "2020-01-01 02:00"), "is in the past; it is"),
+    ):
+        refused = await worked.start("gate", *words)
+        assert refused.code == ExitCode.USAGE
+        assert said in refused.err
+        assert refused.err.endswith("Nothing was started.\n")
+    begins = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0)
+    started = await worked.start("gate", "--start-at", begins.isoformat(), "--window", "3h")
+    assert started.code == ExitCode.OK, started.err
+    assert f"begins   {moment(begins)}" in started.out
+    assert f"window   until {moment(begins + timedelta(hours=3))}" in started.out
 
 
 async def test_waiting_longer_for_sessions_to_end(worked: Shell) -> None:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio.api.sdk.v1 import WorkflowMetadata
@@ -119,11 +119,26 @@ def worker_for(client: Client, world: PaperWorld, queue: str, workflows: Sequenc
     )
 
 
-async def start(client: Client, world: PaperWorld, vacate: str = "vm-host-1") -> Run:
+async def start(
+    client: Client,
+    world: PaperWorld,
+    vacate: str = "vm-host-1",
+    *,
+    start_at: datetime | None = None,
+    window_ends: datetime | None = None,
+) -> Run:
     inventory = world.inventory
+    request = FailoverRequest(
+        inventory=inventory,
+        vacate=vacate,
+        reason="new memory",
+        requested_by="ada",
+        start_at=start_at,
+        window_ends=window_ends,
+    )
     handle: WorkflowHandle[Any, RunReport] = await client.start_workflow(
         names.FAILOVER,
-        FailoverRequest(inventory=inventory, vacate=vacate, reason="new memory", requested_by="ada"),
+        request,
         id=names.workflow_id(inventory.cluster),
         task_queue=names.task_queue(inventory.cluster),
         result_type=RunReport,
@@ -133,12 +148,21 @@ async def start(client: Client, world: PaperWorld, vacate: str = "vm-host-1") ->
 
 
 async def start_maintenance(
-    client: Client, world: PaperWorld, vacate: str = "vm-host-1", *, reason: str = "new memory", both: bool = False
+    client: Client,
+    world: PaperWorld,
+    vacate: str = "vm-host-1",
+    *,
+    reason: str = "new memory",
+    both: bool = False,
+    window_ends: datetime | None = None,
 ) -> Run:
     inventory = world.inventory
+    request = MaintenanceRequest(
+        inventory=inventory, vacate=vacate, both=both, reason=reason, requested_by="ada", window_ends=window_ends
+    )
     handle: WorkflowHandle[Any, RunReport] = await client.start_workflow(
         names.MAINTENANCE,
-        MaintenanceRequest(inventory=inventory, vacate=vacate, both=both, reason=reason, requested_by="ada"),
+        request,
         id=names.maintenance_workflow_id(inventory.cluster),
         task_queue=names.task_queue(inventory.cluster),
         result_type=RunReport,

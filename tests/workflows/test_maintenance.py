@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
@@ -43,6 +45,29 @@ async def end(client: Client, run: Run, number: int, outcome: RunOutcome, reason
     handle = await child(client, run, number)
     await handle.signal("end", args=[outcome.value, reason])
     return await handle.result()
+
+
+async def request_of(run: WorkflowHandle[Any, RunReport]) -> dict[str, Any]:
+    history = await run.fetch_history()
+    asked = history.events[0].workflow_execution_started_event_attributes.input.payloads[0]
+    told: dict[str, Any] = json.loads(asked.data)
+    return told
+
+
+async def test_a_window_limits_the_first_failover_and_nothing_after_it(client: Client, world: PaperWorld) -> None:
+    workflows = (BriefFailover, BriefFailback, Maintenance)
+    async with worker_for(client, world, names.task_queue(world.inventory.cluster), workflows):
+        ends = datetime.now(UTC) + timedelta(hours=3)
+        run = await start_maintenance(client, world, window_ends=ends)
+        failover = await child(client, run, 1)
+        assert datetime.fromisoformat((await request_of(failover))["window_ends"]) == ends
+        assert (await run.status()).window_ends is None
+        await end(client, run, 1, RunOutcome.COMPLETED)
+        await run.approve(GATE)
+        failback = await child(client, run, 2)
+        assert (await request_of(failback))["window_ends"] is None
+        await end(client, run, 2, RunOutcome.COMPLETED)
+        assert (await run.result()).outcome is RunOutcome.COMPLETED
 
 
 async def test_failover_gate_failback(client: Client, world: PaperWorld) -> None:
