@@ -25,6 +25,7 @@ from procedure.signing import Signed
 from procedure.subjects import PowerOf
 from tests.conftest import FAST, TEMPORAL
 from tests.procedure.altered import drbd_with
+from tests.replay.controlling import CONTROLLED
 from tests.replay.following import FOLLOWING
 from tests.replay.maintenances import MAINTENANCES, maintained
 from tests.ssh_keys import Keys
@@ -177,6 +178,9 @@ STORIES: dict[str, Story] = {
 }
 
 
+BEGUN = {**FOLLOWING, **CONTROLLED}
+
+
 def world_of(name: str, clock: Clock = wall_clock) -> PaperWorld:
     inventory = load(ROOT / "deploy" / "inventories" / "reference.yaml")
     return PaperWorld(own(inventory, cluster=f"replay-{name}"), clock)
@@ -194,11 +198,11 @@ async def record(client: Client, name: str) -> None:
     write(name, history, report)
 
 
-async def record_following(client: Client, name: str) -> None:
-    """The second of two runs."""
+async def record_begun(client: Client, name: str) -> None:
+    """A run that is begun in a way of its own."""
     world = world_of(name)
     async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
-        run = await FOLLOWING[name](client, world)
+        run = await BEGUN[name](client, world)
         report = await run.result()
         history = await run.handle.fetch_history()
     write(name, history, report)
@@ -234,11 +238,11 @@ async def main() -> None:
         dev_server_extra_args=list(FAST),
         dev_server_log_level="error",
     ) as environment:
-        for name in sys.argv[1:] or (*STORIES, *FOLLOWING, *MAINTENANCES):
+        for name in sys.argv[1:] or (*STORIES, *BEGUN, *MAINTENANCES):
             if name in MAINTENANCES:
                 await record_maintenance(name)
-            elif name in FOLLOWING:
-                await record_following(environment.client, name)
+            elif name in BEGUN:
+                await record_begun(environment.client, name)
             else:
                 await record(environment.client, name)
 
