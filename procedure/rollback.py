@@ -14,7 +14,7 @@ from typing import cast
 
 from inventory.models import CommandPower, Role
 from inventory.values import show_duration
-from procedure import failback, failover, timing, who
+from procedure import failback, failover, timing, watching, who
 from procedure import shared_stages as shared
 from procedure.as_found import AsFound, ComponentFound
 from procedure.commands import (
@@ -202,7 +202,8 @@ def approve(draft: Draft, run: Plan, undone: tuple[Taken, ...]) -> Over:
         f"Taken back is, with the number of steps: {', '.join(parts) or 'nothing but silences'}.",
         "If it is rejected, the run ends where it stands.",
     ]
-    return draft.gate(DECIDE, "roll_back", "\n".join(told), after=())
+    watched = watching.without_software(draft.situation)
+    return draft.gate(DECIDE, "roll_back", "\n".join(told), after=(), watches=watched)
 
 
 def _saying_how_long(drawn: Plan) -> tuple[Step, ...]:

@@ -52,7 +52,7 @@ async def work(given: argparse.Namespace) -> ExitCode:
     run = await run_of(given)
     status = await status_of(run)
     wait = pick(status, ("gate",), given.gate)
-    print(printable("\n".join(question(wait, status, await _plan(run)))))
+    print(printable("\n".join(question(wait, status, await _plan(run, wait)))))
     print()
     key = _key(given, wait)
     await must_agree(given, f"Approve gate {wait.gate} as {given.by}?")
@@ -88,9 +88,10 @@ def _key(given: argparse.Namespace, wait: Wait) -> Path | None:
     return None
 
 
-async def _plan(run: Run) -> Plan | None:
+async def _plan(run: Run, wait: Wait) -> Plan | None:
+    """The plan that the gate is about."""
     try:
-        return await run.plan()
+        return await (run.roll_back_plan() if wait.gate == "roll_back" else run.plan())
     except NoAnswer:
         return None
 

@@ -31,6 +31,10 @@ def _of_a_maintenance(report: RunReport) -> tuple[Lines, ...]:
         _head(report),
         _section("Still to be done by people", [f"- {step}" for step in report.next_steps]),
         _section("Runs", _runs(report), "None was begun."),
+        _section("To go on from there", _on(report)),
+        _section(
+            "To go back from there, in this order", [f"- {step}" for step in report.ways.back] if report.ways else []
+        ),
         _section("Decisions", [_decision(said) for said in report.decisions], "Nobody decided anything."),
         _section("Stages", [_stage(stage) for stage in report.stages]),
         _section("Steps", _steps(report)),
@@ -86,6 +90,12 @@ def _head(report: RunReport) -> Lines:
         f"Run           workflow {report.workflow_id}, run {report.run_id}",
         "Names of people are as they gave them.",
     ]
+
+
+def _on(report: RunReport) -> Lines:
+    if report.ways is None:
+        return []
+    return [f"By itself: {report.ways.on_command}", "What remains:", *(f"- {step}" for step in report.ways.on)]
 
 
 def _decision(said: DecisionRecord) -> str:

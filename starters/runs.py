@@ -137,6 +137,15 @@ class Run:
         found = await self._query(names.PLAN_QUERY, object)
         return Plan.model_validate(found) if found is not None else None
 
+    async def roll_back_plan(self) -> Plan | None:
+        """The plan of the roll-back; None: there is none.
+
+        Raises:
+            NoAnswer: no worker answers.
+        """
+        found = await self._query(names.ROLL_BACK_QUERY, object)
+        return Plan.model_validate(found) if found is not None else None
+
     async def _query(self, query: str, kind: type[T]) -> T:
         # The server waits for a worker until the time-out; without one in sight there is little to wait for.
         within = ANSWER if await workers(self.client, self.cluster) else NOBODY_IN_SIGHT

@@ -18,19 +18,23 @@ with workflow.unsafe.imports_passed_through():
     from procedure import timing
     from procedure.drawing_up import DrawnUp, Intent, draw_up, rounds
     from procedure.facts import Facts
-    from procedure.plan import Direction, Plan
+    from procedure.plan import Direction, Plan, Stage
     from procedure.reports import Outcome, RunOutcome, StepProblem
+    from procedure.rollback import Undo
     from procedure.situation import Situation
     from workflows import names
     from workflows.details import render
     from workflows.executor import Executor
     from workflows.ledger import Ledger
-    from workflows.messages import CANCELLED, SIGNAL_MODELS, Answer, Decide, RunRequest
+    from workflows.messages import CANCELLED, SIGNAL_MODELS, Abort, Answer, Decide, RunRequest
     from workflows.notifying import Notifier
     from workflows.requests import known_host, must_be_able_to_pass
-    from workflows.status import RunReport, Status, StepState
+    from workflows.status import RunReport, Status, StepState, Ways
     from workflows.views import next_steps, phase, stage_views
+    from workflows.way_back import begun
+    from workflows.ways import ways
     from workflows.window import Window, too_short
+    from workflows.workers import ENDED_WELL
 
 LONGEST_STEPS = 3
 """Of the critical path, named at the first gate: where a run will spend its time."""
@@ -54,6 +58,8 @@ class ControlledRun:
         self._executor: Executor | None = None
         self._notifier = Notifier(request.inventory, intent.direction, lambda: self._ledger.open_waits)
         self._drawn_up = DrawnUp()
+        self._back: Plan | None = None
+        """What rolls the run back, once it is decided upon."""
         self._plan_told: dict[str, object] = {}
         self._inventory_digest = digest(request.inventory)
         self._outcome: RunOutcome | None = None
@@ -133,8 +139,31 @@ class ControlledRun:
         self._plan_is(plan)
         await executor.run(plan, digest=self._drawn_up.plan_digest, seen=self._drawn_up.seen)
         if self._ledger.abort is not None and executor.touched(plan):
-            await executor.clean_up(plan)
+            await self._give_up(executor, plan, self._ledger.abort)
         self._conclude(*self._judge_the_run(plan, executor))
+
+    async def _give_up(self, executor: Executor, plan: Plan, abort: Abort) -> None:
+        """What an aborted run still does: take back what it has done, if that is wished, or at least be heard again."""
+        if abort.roll_back:
+            await self._roll_back(executor, plan)
+        if self._ledger.abort is not None:
+            await executor.clean_up(plan)
+
+    async def _roll_back(self, executor: Executor, plan: Plan) -> None:
+        undo = Undo(run=plan, begun=begun(plan, self._ledger.records, self._request.adopt))
+        intent = self._asked.model_copy(
+            update={"direction": "roll-back", "as_found": self._drawn_up.as_found, "adopted": None, "undo": undo}
+        )
+        drawn_up = await executor.draw_up(intent, Facts())
+        if isinstance(drawn_up, StepProblem) or drawn_up.plan is None:
+            why = drawn_up.text if isinstance(drawn_up, StepProblem) else drawn_up.problem
+            self._ledger.notes.append(f"No plan for the roll-back could be made: {why}")
+            await executor.end_watch()
+            return
+        self._back = drawn_up.plan
+        self._ledger.turn_back()
+        self._changed()
+        await executor.run(drawn_up.plan, digest=drawn_up.plan_digest)
 
     def _plan_is(self, plan: Plan) -> None:
         self._plan_told = _figures(plan)
@@ -170,7 +199,20 @@ class ControlledRun:
         left = "Nothing was rolled back." if touched else "Nothing was touched."
         return RunOutcome.ABORTED, f"Aborted by {abort.by}: {abort.reason.rstrip('.')}. {left}"
 
+    def _rolled_back(self, plan: Plan, by: Abort) -> tuple[RunOutcome, str]:
+        wished = f"Aborted by {by.by}: {by.reason.rstrip('.')}."
+        if (abort := self._ledger.abort) is not None:
+            ended = f"The roll-back was ended by {abort.by}: {abort.reason.rstrip('.')}. It stands where it was then."
+            return RunOutcome.ABORTED, f"{wished} {ended}"
+        records = [self._ledger.records[step.id] for step in plan.steps]
+        left = [r.title for r in records if r.outcome in (None, Outcome.SKIPPED, Outcome.FAILED, Outcome.UNKNOWN)]
+        if left:
+            return RunOutcome.FAILED, f"{wished} It was rolled back, but not with: {', '.join(left)}."
+        return RunOutcome.ROLLED_BACK, f"{wished} Everything is as it was found before the run."
+
     def _judge_the_run(self, plan: Plan, executor: Executor) -> tuple[RunOutcome, str]:
+        if self._back is not None and self._ledger.way_back.turned is not None:
+            return self._rolled_back(self._back, self._ledger.way_back.turned)
         if self._ledger.abort is not None:
             return self._aborted(touched=executor.touched(plan))
         records = self._ledger.records.values()
@@ -239,10 +281,23 @@ class ControlledRun:
 
     def _report(self) -> RunReport:
         report = RunReport.model_validate(self._told())
+        report = report.model_copy(update={"ways": self._ways()})
         return report.model_copy(update={"next_steps": next_steps(report)})
 
+    def _ways(self) -> Ways | None:
+        """On and back, where an aborted run could not be rolled back by itself any more."""
+        plan, found, records = self._drawn_up.plan, self._drawn_up.as_found, self._ledger.records
+        if self._outcome is not RunOutcome.ABORTED or plan is None or found is None or self._ledger.way_back.is_open:
+            return None
+        if self._back is not None:
+            return None
+        over = {r.id for r in records.values() if r.outcome in (*ENDED_WELL, Outcome.SKIPPED)}
+        run = f"{workflow.info().workflow_id}/{workflow.info().run_id}"
+        known = begun(plan, records, self._request.adopt)
+        return ways(self._situation, Undo(run=plan, begun=known), found, over=over, run=run)
+
     def _told(self) -> dict[str, object]:
-        info, request, plan = workflow.info(), self._request, self._drawn_up.plan
+        info, request = workflow.info(), self._request
         told: dict[str, object] = {
             "cluster": request.inventory.cluster,
             "direction": self.direction,
@@ -260,6 +315,7 @@ class ControlledRun:
             "outcome": self._outcome,
             "outcome_reason": self._outcome_reason,
             "inventory_digest": self._inventory_digest,
+            "rolled_back_by": turned.by if (turned := self._ledger.way_back.turned) else "",
             "adopted": request.adopt.run_id if request.adopt else "",
             "carry_on": request.after.text if request.after else "",
             "health": self._drawn_up.health,
@@ -272,12 +328,17 @@ class ControlledRun:
             "notes": self._notes,
         }
         told |= self._plan_told
-        told["stages"] = stage_views(plan, self._ledger, ended=self._outcome is not None)
+        told["stages"] = stage_views(self._stages, self._ledger, ended=self._outcome is not None)
         told["phase"] = ""
         status = Status.model_validate(told)
         stage, waiting = phase(status)
         told["phase"] = stage + (f" – waits for: {waiting}" if status.waits or status.paused else "")
         return told
+
+    @property
+    def _stages(self) -> tuple[Stage, ...]:
+        plans = (self._drawn_up.plan, self._back)
+        return tuple(stage for plan in plans if plan is not None for stage in plan.stages)
 
     @property
     def _notes(self) -> tuple[str, ...]:
@@ -295,6 +356,11 @@ class ControlledRun:
     def plan(self) -> Plan | None:
         """The plan, or None before it was made."""
         return self._drawn_up.plan
+
+    @workflow.query(description="The plan of the roll-back; none unless the run is rolled back")
+    def roll_back_plan(self) -> Plan | None:
+        """What takes back what the run has done."""
+        return self._back
 
     @workflow.query(description="The report as it would be now")
     def report(self) -> RunReport:
@@ -325,7 +391,9 @@ class ControlledRun:
         """Go on without."""
         self._hear("skip", values)
 
-    @workflow.signal(description='End the run where it stands, without roll-back: {"by": "your name", "reason": "why"}')
+    @workflow.signal(
+        description='End the run: {"by": "your name", "reason": "why"}; to undo what was done also "roll_back": true'
+    )
     def abort(self, *values: object) -> None:
         """End the run."""
         self._hear("abort", values)

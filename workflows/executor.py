@@ -131,6 +131,7 @@ class Executor:
             seen: just before, of what its first gate watches.
         """
         self._plan = plan
+        self._steps_are_over = False
         gate = first_gate(plan)
         fresh = Fresh(gate.watches, seen, workflow.now()) if gate and seen else None
         self._gates.begin(digest or plan.digest, fresh)
@@ -144,7 +145,8 @@ class Executor:
             self._steps_are_over = True
         # An upkeep at work is waited for: it must not silence again what is lifted now.
         await asyncio.gather(*upkeep)
-        await self._end_watch()
+        if self.ledger.abort is None or not self.ledger.abort.roll_back:
+            await self.end_watch()
 
     def touched(self, plan: Plan) -> bool:
         """Whether anything that changes a system was begun."""
@@ -171,7 +173,7 @@ class Executor:
         await self._perform(step)
         self.changed()
         if step.stage == plan.outage_until and self._is_complete(plan, step.stage):
-            await self._end_watch()
+            await self.end_watch()
 
     async def _turn_of(self, step: Step) -> None:
         """Until it may begin, or the run is aborted."""
@@ -205,7 +207,8 @@ class Executor:
     async def _carry_out(self, step: Step, wanted: Command) -> None:
         attempt: Attempt | None = Attempt(wanted)
         while attempt is not None:
-            self.ledger.begin(step.id, workflow.now())
+            undo = tuple(back.title for back in attempt.command.compensation())
+            self.ledger.begin(step.id, workflow.now(), undo)
             self.changed()
             result = await (
                 self._wait_in_slices(attempt, step)
@@ -319,8 +322,9 @@ class Executor:
 
     @property
     def _window_is_over(self) -> bool:
-        # Whoever aborts is in no window: what is owed then is done at once.
-        return not self._aborted and self.window.is_over(workflow.now())
+        # Whoever aborts is in no window: what is owed then is done at once, and what was done is taken back.
+        ends = self._aborted or self.ledger.way_back.turned is not None
+        return not ends and self.window.is_over(workflow.now())
 
     async def _ask_to_go_on(self, stage: int) -> None:
         """Ask once, at a gate that stands where the run has come to; whoever comes later waits for the same answer."""
@@ -425,7 +429,8 @@ class Executor:
             self.notes.append(f"{workflow.now():%H:%M:%S} {upkeep.command.title}: {result.text}")
             self.changed()
 
-    async def _end_watch(self) -> None:
+    async def end_watch(self) -> None:
+        """Nobody is out of service any more, or nobody will see to it: the measuring of the outage ends."""
         if await self._watch.end():
             self.changed()
 

@@ -19,13 +19,13 @@ def at_gate(gate: str, code: str, command: str = "", *, ends_run: bool = True) -
     )
 
 
-def at_task(step: str, *, aborted: bool) -> tuple[Hint, ...]:
+def at_task(step: str, aborts: tuple[Hint, ...]) -> tuple[Hint, ...]:
     """Where something only a person can do is due."""
     done = Hint(signal="confirm", payload={"step": step, **_WHO}, meaning="it was done")
-    return (done, *_skip_and_abort(step, aborted=aborted))
+    return (done, _skip(step), *aborts)
 
 
-def at_problem(step: str, *, can_force: bool, can_extend: bool, aborted: bool) -> tuple[Hint, ...]:
+def at_problem(step: str, *, can_force: bool, can_extend: bool, aborts: tuple[Hint, ...]) -> tuple[Hint, ...]:
     """Where a step did not end well."""
     told = [Hint(signal="retry", payload={"step": step, **_WHO}, meaning="try again")]
     if can_extend:
@@ -34,11 +34,15 @@ def at_problem(step: str, *, can_force: bool, can_extend: bool, aborted: bool) -
     if can_force:
         by_force: Payload = {"step": step, **_WHO, "force": True, "reason": "WHY"}
         told.append(Hint(signal="retry", payload=by_force, meaning="by force"))
-    return (*told, *_skip_and_abort(step, aborted=aborted))
+    return (*told, _skip(step), *aborts)
 
 
-def _skip_and_abort(step: str, *, aborted: bool) -> tuple[Hint, ...]:
-    skip = Hint(signal="skip", payload={"step": step, **_WHY}, meaning="go on without it")
-    if aborted:
-        return (skip,)
-    return (skip, Hint(signal="abort", payload=_WHY, meaning="end the run where it stands"))
+def aborts(*, can_roll_back: bool) -> tuple[Hint, ...]:
+    """How to end the run."""
+    here = Hint(signal="abort", payload=_WHY, meaning="end the run where it stands")
+    back = Hint(signal="abort", payload={**_WHY, "roll_back": True}, meaning="take back what was done, after a gate")
+    return (here, back) if can_roll_back else (here,)
+
+
+def _skip(step: str) -> Hint:
+    return Hint(signal="skip", payload={"step": step, **_WHY}, meaning="go on without it")

@@ -33,8 +33,9 @@ from workflows.messages import (
 )
 from workflows.pausing import resumed, shown
 from workflows.so_far import LedgerState
-from workflows.status import Bound, DecisionRecord, Paused, StepRecord, StepState, Wait
+from workflows.status import Bound, DecisionRecord, Hint, Paused, StepRecord, StepState, Wait
 from workflows.understanding import no, understand, yes
+from workflows.way_back import WayBack
 
 MAX_SAID = 300
 """Characters kept of a wish that was not understood."""
@@ -55,6 +56,7 @@ class Ledger(Book):
         self._approval = approval
         self.gates = GateBook(self, approval, requester, named)
         self.abort: Abort | None = None
+        self.way_back = WayBack(self.records, self.resolved)
         self.paused: Paused | None = None
         self.resumed: Resume | None = None
         """By whom, the last time."""
@@ -82,7 +84,7 @@ class Ledger(Book):
 
     def take_over(self, state: LedgerState, now: datetime) -> None:
         """Go on where the run before has left off. Gates keep their code: it may be on a screen."""
-        self.records = {record.id: record for record in state.records}
+        self.records.update({record.id: record for record in state.records})
         self.waits = {wait.step: wait for wait in state.waits}
         self.decisions = list(state.decisions)
         self.gates.closed = dict(state.closed_gates)
@@ -95,10 +97,12 @@ class Ledger(Book):
 
     def plan(self, steps: Iterable[Step]) -> None:
         """Add steps that are to be done; those already known are left as they are."""
+        steps = tuple(steps)
         for step in steps:
             target = getattr(step.action, "target", "")
             record = StepRecord(id=step.id, stage=step.stage, title=step.title, target=target, kind=step.action.kind)
             self.records.setdefault(step.id, record)
+        self.way_back.plan(steps)
 
     def adopt(self, already: Iterable[Already], now: datetime) -> None:
         """Take over what an adopted run has done."""
@@ -106,9 +110,14 @@ class Ledger(Book):
             self.records[each.step].reason = each.reason
             self.end(each.step, each.outcome, now)
 
-    def begin(self, step: str, now: datetime) -> StepRecord:
-        """A step was handed to a worker."""
+    def turn_back(self) -> None:
+        """The aborted run is rolled back: from here on it is under way again, and people are asked again."""
+        self.way_back.turned, self.abort = self.abort, None
+
+    def begin(self, step: str, now: datetime, undo: tuple[str, ...] = ()) -> StepRecord:
+        """A step is handed to a worker; what would take it back is written down before."""
         record = self.records[step]
+        record.undo = undo
         record.state = StepState.RUNNING
         record.began = record.began or now
         record.attempts += 1
@@ -177,7 +186,7 @@ class Ledger(Book):
 
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
-        told, text = hints.at_task(step.id, aborted=self.abort is not None), task.instructions
+        told, text = hints.at_task(step.id, self._aborts), task.instructions
         self._wait(step, Wait(kind="operator task", step=step.id, title=step.title, text=text, since=now, hints=told))
 
     def wait_with_problem(
@@ -194,9 +203,13 @@ class Ledger(Book):
             since=now,
             can_force=can_force,
             can_extend=can_extend,
-            hints=hints.at_problem(step.id, can_force=can_force, can_extend=can_extend, aborted=self.abort is not None),
+            hints=hints.at_problem(step.id, can_force=can_force, can_extend=can_extend, aborts=self._aborts),
         )
         self._wait(step, wait)
+
+    @property
+    def _aborts(self) -> tuple[Hint, ...]:
+        return () if self.abort is not None else hints.aborts(can_roll_back=self.way_back.is_open)
 
     def _wait(self, step: Step, wait: Wait) -> None:
         self.records[step.id].state = StepState.WAITING
@@ -237,7 +250,8 @@ class Ledger(Book):
     def _apply(self, wish: Message, now: datetime) -> Answer:
         if isinstance(wish, Abort):
             self.give_up(wish, now)
-            return yes("the run is being aborted: what runs is ended, nothing new is started, nothing is rolled back")
+            then = "what was done is rolled back, after a gate" if wish.roll_back else "nothing is rolled back"
+            return yes(f"the run is being aborted: what runs is ended, nothing new is started, {then}")
         if isinstance(wish, Pause):
             self.paused = Paused(by=wish.by, reason=wish.reason, since=now)
             self.drains.pause()
@@ -279,6 +293,7 @@ class Ledger(Book):
         if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm):
             return no(f"the run is already being aborted, by {self.abort.by}")
         checks: dict[type[Message], Callable[[Any], Answer | None]] = {
+            Abort: self._about_abort,
             Approve: self.gates.objection,
             Reject: self.gates.objection,
             Retry: self._about_retry,
@@ -290,6 +305,10 @@ class Ledger(Book):
         }
         check = checks.get(type(wish))
         return check(wish) if check else None
+
+    def _about_abort(self, wish: Abort) -> Answer | None:
+        why = self.way_back.why_closed() if wish.roll_back else ""
+        return no(why) if why else None
 
     def _about_retry(self, wish: Retry) -> Answer | None:
         wait = self.waits.get(wish.step)

@@ -184,10 +184,12 @@ class Skip(Message):
 
 
 class Abort(Message):
-    """End the run where it stands. Nothing is rolled back."""
+    """End the run where it stands, or have it roll back what it has done."""
 
     by: By
     reason: Reason
+    roll_back: bool = False
+    """Take back what was done, after a gate of its own; possible until machines are switched off or on."""
 
 
 CANCELLED = Abort(by="Temporal", reason="the workflow was cancelled")

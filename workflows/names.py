@@ -20,6 +20,7 @@ HEALTH_CHECK = "HealthCheck"
 SIGNALS = ("approve", "reject", "retry", "skip", "abort", "confirm", "pause", "resume", "extend")
 STATUS_QUERY = "status"
 PLAN_QUERY = "plan"
+ROLL_BACK_QUERY = "roll_back_plan"
 REPORT_QUERY = "report"
 DECIDE_UPDATE = "decide"
 

@@ -64,6 +64,8 @@ class StepRecord(Told):
     reason: str = ""
     """Why it was skipped, or what a person confirmed."""
     decided_by: str = ""
+    undo: tuple[str, ...] = ()
+    """What would take it back, in order; written down before it acts."""
     attempts: int = 0
     """Times it was handed to a worker by this run (retries by the operator count)."""
     began: datetime | None = None
@@ -243,6 +245,8 @@ class Status(Told):
     requested_by: str = ""
     reference: str = ""
     """Names the run in backups, snapshots and silences."""
+    rolled_back_by: str = ""
+    """Who has it rolled back; from then on its steps are those of the roll-back."""
     adopted: str = ""
     """The run that this one carries on."""
     carry_on: str = ""
@@ -293,10 +297,23 @@ class Status(Told):
         return f"{self.vacated} is vacated and returns" + (f", then {self.surviving}" if follows else "")
 
 
+class Ways(Told):
+    """From where an aborted run stands: how to go on, and how to go back. For people, in order."""
+
+    on_command: str = ""
+    """Carries the run on by itself."""
+    on: tuple[str, ...] = ()
+    """What remains, each step with its commands."""
+    back: tuple[str, ...] = ()
+    """What would undo all that was done, each step with its commands."""
+
+
 class RunReport(Status):
     """The result of a run: its last status, with what remains to be done."""
 
     next_steps: tuple[str, ...] = ()
+    ways: Ways | None = None
+    """After an abort where nothing could be rolled back by itself any more."""
 
 
 class HealthReport(Told):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from procedure.plan import Plan, Stage
+from procedure.plan import Stage
 from procedure.reports import Outcome, RunOutcome
 from procedure.verdicts import Answer
 from workflows import maintenance_views
@@ -25,18 +25,9 @@ _BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again (`
 _StageState = Literal["pending", "running", "waiting", "ended", "not started", "not needed"]
 
 
-def stage_views(plan: Plan | None, ledger: Ledger, *, ended: bool) -> tuple[StageView, ...]:
-    """The stages, each with the state its steps give it."""
-    stages = plan.stages if plan else (_HEALTH,)
-    needed = {step.stage for step in plan.steps} if plan else {_HEALTH.number}
-    return tuple(
-        _view(stage, records, ended=ended) if records or stage.number in needed else _not_needed(stage)
-        for stage, records in ((stage, _of(stage, ledger)) for stage in stages)
-    )
-
-
-def _not_needed(stage: Stage) -> StageView:
-    return StageView(number=stage.number, label=stage.label, title=stage.title, note=stage.note, state="not needed")
+def stage_views(planned: tuple[Stage, ...], ledger: Ledger, *, ended: bool) -> tuple[StageView, ...]:
+    """The stages, each with the state its steps give it; before there is a plan, the health check alone."""
+    return tuple(_view(stage, _of(stage, ledger), ended=ended) for stage in planned or (_HEALTH,))
 
 
 def _of(stage: Stage, ledger: Ledger) -> list[StepRecord]:

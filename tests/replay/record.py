@@ -108,6 +108,13 @@ async def with_changed_facts(run: Run) -> None:
     await run.approve_all()
 
 
+async def rolled_back(run: Run) -> None:
+    await run.approve(*GATES[:1])
+    await run.at_gate("before_power_off")
+    await run.say("abort", {"by": "ada", "reason": "not tonight", "roll_back": True})
+    await run.approve("roll_back")
+
+
 async def nothing(run: Run) -> None:
     """The health check ends it."""
 
@@ -170,6 +177,7 @@ STORIES: dict[str, Story] = {
     "completed-vm-host-2": ("vm-host-2", well, completed),
     "worker-lost-retry-and-skip": ("vm-host-1", jammed, through_troubles),
     "aborted": ("vm-host-1", well, aborted),
+    "rolled-back": ("vm-host-1", well, rolled_back),
     "two-approvals": ("vm-host-1", needing_two, by_two),
     "signed-approval": ("vm-host-1", wanting_signatures, signed),
     "facts-changed": ("vm-host-1", well, with_changed_facts),

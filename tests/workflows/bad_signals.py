@@ -52,6 +52,7 @@ BAD: tuple[tuple[str, object], ...] = (
     ("abort", {}),
     ("abort", {**BY, "reason": ""}),
     ("abort", {"by": "mallory", "reason": "why not"}),
+    ("abort", {**BY, "reason": "enough", "roll_back": "perhaps"}),
     ("pause", {**BY}),
     ("resume", {**BY}),
     ("extend", {"step": STUCK, "minutes": 30, **BY, "reason": "the last callers"}),

@@ -1,0 +1,38 @@
+"""After an abort that can't be rolled back: how to go on from there, and how to go back, each as a list to read."""
+
+from __future__ import annotations
+
+from procedure import rendering, rollback
+from procedure.as_found import AsFound
+from procedure.plan import Gate, Observe, Step
+from procedure.rollback import Undo
+from procedure.situation import Situation
+from workflows.status import Ways
+
+
+def ways(situation: Situation, undo: Undo, as_found: AsFound, *, over: set[str], run: str) -> Ways:
+    """Both ways.
+
+    Args:
+        situation: of the run.
+        undo: the plan of the run, and what of it was begun.
+        as_found: what the cluster was before it.
+        over: steps that ended well or were skipped.
+        run: WORKFLOW_ID/RUN_ID.
+    """
+    plan = undo.run
+    starter = f"failover --inventory FILE --vacate {plan.vacated}"
+    if plan.direction == "failback":
+        starter = "failback --inventory FILE"
+    left = (step for step in plan.in_order() if step.id not in over)
+    back = rollback.plan(situation, as_found, undo)
+    return Ways(
+        on_command=f"python -m starters.{starter} --adopt {run}",
+        on=tuple(_words(step, situation) for step in left if not isinstance(step.action, Observe)),
+        back=tuple(_words(step, situation) for step in back.in_order() if not isinstance(step.action, Gate)),
+    )
+
+
+def _words(step: Step, situation: Situation) -> str:
+    sent = rendering.told(step, situation).commands
+    return f"{step.title}: {'; '.join(sent)}" if sent else step.title
