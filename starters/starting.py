@@ -64,7 +64,8 @@ async def start_and_tell(client: Client, start: Opening, given: argparse.Namespa
     Raises:
         Stopped: the cluster has a run already, the server did not take this one, or it could never pass its gates.
     """
-    if why := why_it_would_never_open(start.request.inventory.approval, start.request.requested_by):
+    approval, requester = start.request.inventory.approval, start.request.requested_by
+    if why := why_it_would_never_open(approval, requester, maintenance=start.is_maintenance):
         raise Stopped(ExitCode.USAGE, f"{why} Nothing was started.")
     handle = await _started(client, start)
     print(_told(client, handle, start))

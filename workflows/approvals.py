@@ -51,10 +51,16 @@ def rules_at(approval: Approval, gate: str, requester: str, named: str) -> Rules
     )
 
 
-def why_it_would_never_open(approval: Approval, requester: str) -> str:
-    """Why a run that somebody requested could not pass one of its gates; empty: it can."""
+def why_it_would_never_open(approval: Approval, requester: str, *, maintenance: bool = False) -> str:
+    """Why a run that somebody requested could not pass one of its gates; empty: it can.
+
+    Args:
+        approval: of the inventory.
+        requester: who requested the run; empty: nobody is named.
+        maintenance: whether it is a whole one, which has a gate that other runs have not.
+    """
     for gate, policy in approval.gates:
-        if not policy.enabled or not policy.not_requester:
+        if not policy.enabled or not policy.not_requester or (gate == "maintenance_finished" and not maintenance):
             continue
         if not requester:
             return f"At gate {gate} whoever requests the run may not approve it, so say who requests it."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from inventory.notifications import Event
+from workflows.approvals import standing
 from workflows.status import RunReport, Wait
 
 MOST_NAMED = 20
@@ -31,6 +32,8 @@ def _of_gate(wait: Wait, cluster: str) -> News:
     until = f"Deadline: {_moment(wait.deadline)}; after it the run still waits." if wait.deadline else ""
     parts = (
         wait.text,
+        _listed("It is shown anew, and approvals are void, since this has changed:", wait.changes),
+        standing(wait),
         _listed("Whoever approves vouches for:", wait.vouched),
         _listed("To be done and seen before:", wait.checklist),
         until,

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from inventory.models import Inventory
 from workflows.approvals import why_it_would_never_open
-from workflows.messages import Message, RunRequest
+from workflows.messages import MaintenanceRequest, Message, RunRequest
 
 MAX_PROBLEMS = 12
 """Named in the message: enough to see what kind of input it was."""
@@ -68,6 +68,7 @@ def must_be_able_to_pass(request: RunRequest) -> None:
     Raises:
         ApplicationError: with the gate, and what to do.
     """
-    why = why_it_would_never_open(request.inventory.approval, request.requested_by)
+    approval, maintenance = request.inventory.approval, isinstance(request, MaintenanceRequest)
+    why = why_it_would_never_open(approval, request.requested_by, maintenance=maintenance)
     if why:
         raise bad_request(f"The run could never pass its gates. {why}")

@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
-from inventory.approval import Approval, GatePolicy
+from inventory.approval import Approval, GatePolicy, LongGatePolicy
 from inventory.models import Inventory
 from procedure.plan import Gate, Step
 from procedure.reports import RunOutcome
@@ -19,6 +19,7 @@ from tests.workflows.paper_world import PaperWorld
 from workflows.approvals import missing, standing, why_it_would_never_open
 from workflows.gate_book import MOST_CHECKS, Check
 from workflows.ledger import Ledger
+from workflows.news import of_wait
 from workflows.status import Bound, Wait
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -117,6 +118,15 @@ def test_a_new_code_revokes_the_approvals_there_were() -> None:
     assert wait_of(book).approvals == ()
 
 
+def test_who_is_not_at_the_screen_is_told_why_a_gate_is_shown_anew_and_who_is_missing() -> None:
+    book = ledger_with(TWO)
+    approve(book, "ada")
+    book.gates.void(AT_GATE.id, Bound(plan="x"), "ffffff", ("acd-jb2: power was on, is off",), NOW)
+    told = of_wait(wait_of(book), "reference").details
+    assert "approvals are void, since this has changed:\n- acd-jb2: power was on, is off" in told
+    assert "Approvals, 0 of 2: none yet; missing 2 of: ada, bob, eve" in told
+
+
 def test_a_gate_that_anybody_opens_alone_says_nothing_about_approvals() -> None:
     assert standing(wait_of(ledger_with(GatePolicy()))) == ""
 
@@ -140,6 +150,12 @@ def test_a_gate_that_anybody_opens_alone_says_nothing_about_approvals() -> None:
 def test_a_run_that_could_never_pass_is_told_so(approval: Approval, requester: str, says: str) -> None:
     told = why_it_would_never_open(approval, requester)
     assert says in told if says else not told
+
+
+def test_only_a_maintenance_has_to_pass_the_gate_that_only_it_has() -> None:
+    approval = Approval(maintenance_finished=LongGatePolicy(approvers=("ada",), not_requester=True))
+    assert not why_it_would_never_open(approval, "ada")
+    assert "At gate maintenance_finished" in why_it_would_never_open(approval, "ada", maintenance=True)
 
 
 # --- signatures -------------------------------------------------------------------------------------------------------
