@@ -18,7 +18,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = options.parser(
         "reject",
-        "Do not open a gate. The run ends there as aborted; nothing is rolled back.",
+        "Do not open a gate. The run ends there as aborted; nothing is rolled back. At the gate `end_sessions` nobody "
+        "is cut off, and the run asks again what to do about the sessions.",
         ExitCode.NO_WORKER,
         ExitCode.REFUSED,
     )

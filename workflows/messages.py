@@ -157,7 +157,7 @@ class Approve(Message):
 
 
 class Reject(Message):
-    """Do not open a gate: the run ends here as aborted."""
+    """Do not open a gate: the run ends here as aborted; at `end_sessions` nobody is cut off, and that is all."""
 
     gate: str
     seen: str
