@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.notifying import Notifier
     from workflows.requests import known_host, must_be_able_to_pass
     from workflows.status import RunReport, Status, StepState, Ways
-    from workflows.views import next_steps, phase, stage_views
+    from workflows.views import carry_on, next_steps, phase, stage_views
     from workflows.way_back import begun
     from workflows.ways import ways
     from workflows.window import Window, too_short
@@ -281,10 +281,10 @@ class ControlledRun:
 
     def _report(self) -> RunReport:
         report = RunReport.model_validate(self._told())
-        report = report.model_copy(update={"ways": self._ways()})
+        report = report.model_copy(update={"ways": self._ways(carry_on(report))})
         return report.model_copy(update={"next_steps": next_steps(report)})
 
-    def _ways(self) -> Ways | None:
+    def _ways(self, on_command: str) -> Ways | None:
         """On and back, where an aborted run could not be rolled back by itself any more."""
         plan, found, records = self._drawn_up.plan, self._drawn_up.as_found, self._ledger.records
         if self._outcome is not RunOutcome.ABORTED or plan is None or found is None or self._ledger.way_back.is_open:
@@ -292,9 +292,8 @@ class ControlledRun:
         if self._back is not None:
             return None
         over = {r.id for r in records.values() if r.outcome in (*ENDED_WELL, Outcome.SKIPPED)}
-        run = f"{workflow.info().workflow_id}/{workflow.info().run_id}"
         known = begun(plan, records, self._request.adopt)
-        return ways(self._situation, Undo(run=plan, begun=known), found, over=over, run=run)
+        return ways(self._situation, Undo(run=plan, begun=known), found, over=over, carry_on=on_command)
 
     def _told(self) -> dict[str, object]:
         info, request = workflow.info(), self._request

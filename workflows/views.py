@@ -18,8 +18,13 @@ MOST_STOPPED = 6
 """Named of what is stopped; the report has each step."""
 _AT_ANY_TIME = "Nothing was touched. The run can be started again at any time."
 _BY_HAND = (
-    "Nothing was rolled back. Go on by hand from there by the procedure, or put back by hand what was done; the report "
-    "names each step with its commands. Then run a health check (`python -m starters.health`) before anything else."
+    "Go on from there with `{carry_on}`, which finds done what is done; or by hand by the procedure; or put back by "
+    "hand what was done. The report names each step with its commands. Then run a health check "
+    "(`python -m starters.health`)."
+)
+_TURNED = (
+    "The roll-back stands in the middle: see in the report which of its steps are done, and do the rest by hand. Then "
+    "run a health check (`python -m starters.health`)."
 )
 _BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again (`python -m starters.health` only looks)."
 _StageState = Literal["pending", "running", "waiting", "ended", "not started", "not needed"]
@@ -86,8 +91,8 @@ def next_steps(report: RunReport) -> tuple[str, ...]:
         return (*_skipped(report), *maintenance_views.next_steps(report))
     if not report.plan_digest:
         ill = _ill(report)
-        carry_on = (report.carry_on,) if report.carry_on else ()
-        return (*carry_on, *ill, _BEGIN_AGAIN) if ill else (_AT_ANY_TIME,)
+        earlier = (report.carry_on,) if report.carry_on else ()
+        return (*earlier, *ill, _BEGIN_AGAIN) if ill else (_AT_ANY_TIME,)
     return (*_skipped(report), *_troubled(report), *_undone(report))
 
 
@@ -133,7 +138,19 @@ def _undone(report: RunReport) -> tuple[str, ...]:
         return ()
     if all(record.outcome is not Outcome.DONE for record in report.steps if record.stage > 0):
         return (_AT_ANY_TIME,)
-    return (*_how_far(report), *_not_served(report), *_no_daemon(report), _BY_HAND)
+    return (*_how_far(report), *_not_served(report), *_no_daemon(report), _by_hand(report))
+
+
+def _by_hand(report: RunReport) -> str:
+    return _TURNED if report.rolled_back_by else _BY_HAND.format(carry_on=carry_on(report))
+
+
+def carry_on(report: RunReport) -> str:
+    """What carries an aborted run on."""
+    run = f"--adopt {report.workflow_id}/{report.run_id}"
+    if report.direction == "failback":
+        return f"python -m starters.failback --inventory FILE {run}"
+    return f"python -m starters.failover --inventory FILE --vacate {report.vacated} {run}"
 
 
 def _how_far(report: RunReport) -> tuple[str, ...]:

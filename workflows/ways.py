@@ -10,7 +10,7 @@ from procedure.situation import Situation
 from workflows.status import Ways
 
 
-def ways(situation: Situation, undo: Undo, as_found: AsFound, *, over: set[str], run: str) -> Ways:
+def ways(situation: Situation, undo: Undo, as_found: AsFound, *, over: set[str], carry_on: str) -> Ways:
     """Both ways.
 
     Args:
@@ -18,16 +18,13 @@ def ways(situation: Situation, undo: Undo, as_found: AsFound, *, over: set[str],
         undo: the plan of the run, and what of it was begun.
         as_found: what the cluster was before it.
         over: steps that ended well or were skipped.
-        run: WORKFLOW_ID/RUN_ID.
+        carry_on: what is typed to carry the run on.
     """
     plan = undo.run
-    starter = f"failover --inventory FILE --vacate {plan.vacated}"
-    if plan.direction == "failback":
-        starter = "failback --inventory FILE"
     left = (step for step in plan.in_order() if step.id not in over)
     back = rollback.plan(situation, as_found, undo)
     return Ways(
-        on_command=f"python -m starters.{starter} --adopt {run}",
+        on_command=carry_on,
         on=tuple(_words(step, situation) for step in left if not isinstance(step.action, Observe)),
         back=tuple(_words(step, situation) for step in back.in_order() if not isinstance(step.action, Gate)),
     )
