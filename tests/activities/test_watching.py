@@ -126,7 +126,7 @@ def environment(started: Callable[[], None]) -> ActivityEnvironment:
 async def test_cancelled_by_the_run_it_returns_what_it_measured() -> None:
     measured = asyncio.Event()
     env = environment(measured.set)
-    watching = asyncio.create_task(env.run(activities(Portal())[1], order()))
+    watching = asyncio.create_task(env.run(StepActivities(INVENTORY, Hands((Portal(),))).watch_outage, order()))
     await measured.wait()
     env.cancel()
     outage = await watching
@@ -138,7 +138,7 @@ async def test_cancelled_by_the_run_it_returns_what_it_measured() -> None:
 async def test_paused_it_does_not_pretend_to_be_over() -> None:
     measured = asyncio.Event()
     env = environment(measured.set)
-    watching = asyncio.create_task(env.run(activities(Portal())[1], order()))
+    watching = asyncio.create_task(env.run(StepActivities(INVENTORY, Hands((Portal(),))).watch_outage, order()))
     await measured.wait()
     env.cancel(activity.ActivityCancellationDetails(paused=True))
     with pytest.raises(asyncio.CancelledError):
@@ -150,7 +150,7 @@ async def test_a_measurement_handed_over_by_the_run_is_continued() -> None:
     measured = asyncio.Event()
     env = environment(measured.set)
     handed_over = order().model_copy(update={"so_far": before.model_dump(mode="json")})
-    watching = asyncio.create_task(env.run(activities(Portal())[1], handed_over))
+    watching = asyncio.create_task(env.run(StepActivities(INVENTORY, Hands((Portal(),))).watch_outage, handed_over))
     await measured.wait()
     env.cancel()
     outage = await watching
@@ -162,7 +162,7 @@ async def test_a_measurement_that_is_lost_is_no_outage_of_nothing() -> None:
     measured = asyncio.Event()
     env = environment(measured.set)
     lost = order().model_copy(update={"so_far": {}})
-    watching = asyncio.create_task(env.run(activities(Portal())[1], lost))
+    watching = asyncio.create_task(env.run(StepActivities(INVENTORY, Hands((Portal(),))).watch_outage, lost))
     await measured.wait()
     env.cancel()
     outage = await watching
@@ -186,7 +186,7 @@ async def test_heartbeats_that_are_not_understood_are_a_gap() -> None:
     measured = asyncio.Event()
     env = environment(measured.set)
     env.info = dataclasses.replace(env.info, attempt=2, heartbeat_details=["something else"])
-    watching = asyncio.create_task(env.run(activities(Portal())[1], order()))
+    watching = asyncio.create_task(env.run(StepActivities(INVENTORY, Hands((Portal(),))).watch_outage, order()))
     await measured.wait()
     env.cancel()
     assert "lost" in (await watching).gaps[0]
