@@ -84,8 +84,8 @@ def phase(status: Status) -> tuple[str, str]:
 
 
 def next_steps(report: RunReport) -> tuple[str, ...]:
-    """What remains to be done by people, after a run that did not simply complete."""
-    if report.outcome is None or report.outcome is RunOutcome.COMPLETED:
+    """What remains to be done by people, after a run that did not simply complete, or was not wholly taken back."""
+    if report.outcome in (None, RunOutcome.COMPLETED, RunOutcome.ROLLED_BACK):
         return ()
     if report.direction == "maintenance":
         return (*_skipped(report), *maintenance_views.next_steps(report))

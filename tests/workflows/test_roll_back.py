@@ -94,6 +94,7 @@ async def test_at_the_last_gate_before_the_power_off(client: Client, world: Pape
         "Aborted by ada: the other site burns. Everything is as it was found before the run."
     )
     assert report.rolled_back_by == "ada"
+    assert report.next_steps == ()
     assert truth(world) == before
     assert world.violations == []
     assert report.outage is not None
