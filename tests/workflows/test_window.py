@@ -255,3 +255,27 @@ async def test_agreed_in_a_pause_it_waits_for_the_end_of_it(client: Client, worl
         await run.say("resume", {"by": "ada"})
         await run.approve("before_power_off", "functionality")
         assert (await run.result()).outcome is RunOutcome.COMPLETED
+
+
+async def test_what_was_done_is_taken_back_without_a_window_and_may_be_paused(
+    client: Client, world: PaperWorld
+) -> None:
+    world.trouble(STOP, failure("failed"))
+    async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
+        run = await start(client, world, window_ends=datetime.now(UTC) + timedelta(seconds=8))
+        await run.approve("before_start")
+        await run.waiting(STOP)
+        await run.until(lambda s: s.window_ends is not None and datetime.now(UTC) > s.window_ends)
+        await run.say("retry", {"step": STOP, "by": "ada"})
+        await run.at_gate("after_window")
+        await run.say("abort", {**ABORT, "roll_back": True})
+        await run.at_gate("roll_back")
+        await run.say("pause", {"by": "ada", "reason": "a look"})
+        await run.approve("roll_back")
+        await run.until(lambda s: not s.waits)
+        done = world.done()
+        await run.say("resume", {"by": "ada"})
+        report = await run.result()
+    assert report.outcome is RunOutcome.ROLLED_BACK
+    assert len(world.done()) > len(done)
+    assert [r.id for r in report.steps if "after-window" in r.id] == ["3-gate-after-window"]
