@@ -107,7 +107,8 @@ class ServiceCommands:
         if service is None:
             return Answer(1, stderr=f"{words[0]}: unrecognized service\n")
         if words[1] == "status":
-            running = service.status in ("running", "stopping")
+            # An init script looks for the process, which is there while it still starts.
+            running = service.status in ("starting", "running", "stopping")
             return Answer(0 if running else 3, f"{service.name} is {'running' if running else 'stopped'}\n")
         if not call.root:
             return _NOT_ALLOWED

@@ -16,7 +16,7 @@ from lab.callers import Tally
 from lab.journal import Entry
 from lab.watching import Operation
 from procedure.reports import RunOutcome
-from tests.lab.whole_run import WholeRun
+from tests.lab.whole_run import WITHIN, WholeRun
 from workflows.status import RunReport
 
 REPEATABLE = ("mysqldump ",)
@@ -100,7 +100,12 @@ def watch(run: WholeRun) -> Timeline:
 
 
 async def ended(
-    run: WholeRun, timeline: Timeline, expected: Mapping[str, Any] | None = None, *, since: int = 0
+    run: WholeRun,
+    timeline: Timeline,
+    expected: Mapping[str, Any] | None = None,
+    *,
+    since: int = 0,
+    within: float = WITHIN,
 ) -> Ended:
     """Wait for the end of a run and keep what is left.
 
@@ -109,8 +114,9 @@ async def ended(
         timeline: of its lab, from the beginning.
         expected: the truth to wait for, since the lab's last causes may still have to have their effects.
         since: how long the journal was when the run began; what is before belongs to another run.
+        within: seconds that it may take.
     """
-    report = await run.report()
+    report = await run.report(within)
     await run.lab.settled()
     await run.lab.look()
     if expected is not None:

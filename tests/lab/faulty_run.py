@@ -159,7 +159,7 @@ class FaultyRun:
         await self.run.until_gate(gate)
         await self.run.until(lambda status: not any(step.state == "running" for step in status.steps))
 
-    async def ended(self, *excused: str, by_hand: str = "-") -> Ended:
+    async def ended(self, *excused: str, by_hand: tuple[str, ...] = ()) -> Ended:
         """Wait for the end; what is left.
 
         Args:
@@ -169,7 +169,9 @@ class FaultyRun:
         found = await ended(self.run, self.timeline, since=self.began)
         assert {violation.what for violation in found.violations} == set(excused)
         assert found.unknown_commands == (), found.unknown_commands
-        twice = {what: n for what, n in found.done_twice.items() if not what[1].startswith(("mv /srv/backup", by_hand))}
+        twice = {
+            what: n for what, n in found.done_twice.items() if not what[1].startswith(("mv /srv/backup", *by_hand))
+        }
         assert twice == {}, twice
         return found
 

@@ -47,12 +47,16 @@ async def test_one_thing_after_the_other(temporal: WorkflowEnvironment) -> None:
         waits = await faulty.problems("7-drain-sessions")
         words(waits["7-drain-sessions"], "no session is active", "1 from acd@", "stop it on the host")
         behind = faulty.fault("acd-dbm1", "replication_held")
+        # As one does that Windows delays.
+        lab.by_hand("acd-tel1", "start", "jtelIMAPMailService")
         await faulty.clear(session)
         await faulty.retry(*waits)
 
-        waits = await faulty.problems("8-check-replication-acd-dbm1")
+        waits = await faulty.problems("8-check-replication-acd-dbm1", "8-check-stopped")
         words(waits["8-check-replication-acd-dbm1"], "acd-dbm2", "Not reached: do not go on")
+        words(waits["8-check-stopped"], "IMAP Connector on acd-tel1 is running", "stop it by hand")
         pair = faulty.fault("acd-store1", "pair_stuck")
+        lab.by_hand("acd-tel1", "stop", "jtelIMAPMailService")
         await faulty.clear(behind)
         await faulty.caught_up("acd-dbm1")
         await faulty.retry(*waits)
@@ -102,7 +106,7 @@ async def test_one_thing_after_the_other(temporal: WorkflowEnvironment) -> None:
         await faulty.retry(*waits)
 
         await run.approve("functionality")
-        found = await faulty.ended()
+        found = await faulty.ended(by_hand=("start jtelIMAPMailService", "stop jtelIMAPMailService"))
         assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
         assert found.truth == faulty.before
 

@@ -195,7 +195,7 @@ async def test_a_cluster_that_changes_under_the_run(temporal: WorkflowEnvironmen
         await faulty.retry(*waits)
 
         await run.approve("functionality")
-        found = await faulty.ended(by_hand="haproxy ")
+        found = await faulty.ended(by_hand=("haproxy ",))
     assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
     assert deviations(found, run.inventory) == {}
     assert found.truth["machines"]["acd-dbm1"]["complete_dumps"] == 1

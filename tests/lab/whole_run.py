@@ -309,6 +309,22 @@ class WholeRun:
             if status.outcome is not None:
                 return
 
+    def do_all_tasks(self, do: Callable[[Wait], Awaitable[None]]) -> None:
+        """Do whatever a person is asked to do, in the background, and confirm it."""
+        self._in_background(self._do_all_tasks(do))
+
+    async def _do_all_tasks(self, do: Callable[[Wait], Awaitable[None]]) -> None:
+        def is_task(wait: Wait) -> bool:
+            return wait.kind == "operator task"
+
+        while True:
+            status = await self.until(lambda status: status.outcome is not None or any(map(is_task, status.waits)), 600)
+            for wait in filter(is_task, status.waits):
+                await do(wait)
+                await self.decide("confirm", step=wait.step, comment="done so")
+            if status.outcome is not None:
+                return
+
     def _in_background(self, work: Awaitable[None]) -> None:
         async def guarded() -> None:
             # The run has ended or the test is over: nobody is left to ask.
