@@ -70,7 +70,7 @@ async def test_a_worker_killed_on_the_way_back_changes_nothing_but_the_time(
 ) -> None:
     expected = (await undisturbed(vacate)).back
     moments = _moments(reference, vacate)
-    async with Travel.start(temporal, worker="process") as travel:
+    async with Travel.start(temporal, worker="process", callers=False) as travel:
         run = travel.run
         there = await travel.there(vacate)
         began = len(run.lab.journal.entries)
