@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from procedure import timing
     from procedure.drawing_up import DrawnUp, Intent, draw_up, rounds
     from procedure.facts import Facts
-    from procedure.plan import Direction, Plan, Stage
+    from procedure.plan import Direction, Plan
     from procedure.reports import Outcome, RunOutcome, StepProblem
     from procedure.rollback import Undo
     from procedure.situation import Situation
@@ -327,7 +327,7 @@ class ControlledRun:
             "notes": self._notes,
         }
         told |= self._plan_told
-        told["stages"] = stage_views(self._stages, self._ledger, ended=self._outcome is not None)
+        told["stages"] = stage_views(self._plans, self._ledger, ended=self._outcome is not None)
         told["phase"] = ""
         status = Status.model_validate(told)
         stage, waiting = phase(status)
@@ -335,9 +335,9 @@ class ControlledRun:
         return told
 
     @property
-    def _stages(self) -> tuple[Stage, ...]:
-        plans = (self._drawn_up.plan, self._back)
-        return tuple(stage for plan in plans if plan is not None for stage in plan.stages)
+    def _plans(self) -> tuple[Plan, ...]:
+        """That of the run, and what would take it back."""
+        return tuple(plan for plan in (self._drawn_up.plan, self._back) if plan is not None)
 
     @property
     def _notes(self) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from procedure.plan import Stage
+from procedure.plan import Plan, Stage
 from procedure.reports import Outcome, RunOutcome
 from procedure.verdicts import Answer
 from workflows import maintenance_views
@@ -30,9 +31,18 @@ _BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again (`
 _StageState = Literal["pending", "running", "waiting", "ended", "not started", "not needed"]
 
 
-def stage_views(planned: tuple[Stage, ...], ledger: Ledger, *, ended: bool) -> tuple[StageView, ...]:
+def stage_views(plans: Sequence[Plan], ledger: Ledger, *, ended: bool) -> tuple[StageView, ...]:
     """The stages, each with the state its steps give it; before there is a plan, the health check alone."""
-    return tuple(_view(stage, _of(stage, ledger), ended=ended) for stage in planned or (_HEALTH,))
+    stages = [stage for plan in plans for stage in plan.stages] or [_HEALTH]
+    needed = {step.stage for plan in plans for step in plan.steps} or {_HEALTH.number}
+    return tuple(
+        _view(stage, records, ended=ended) if records or stage.number in needed else _not_needed(stage)
+        for stage, records in ((stage, _of(stage, ledger)) for stage in stages)
+    )
+
+
+def _not_needed(stage: Stage) -> StageView:
+    return StageView(number=stage.number, label=stage.label, title=stage.title, note=stage.note, state="not needed")
 
 
 def _of(stage: Stage, ledger: Ledger) -> list[StepRecord]:
