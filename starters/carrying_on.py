@@ -9,6 +9,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 
 from inventory.digest import digest
 from inventory.models import Inventory
+from procedure import rollback
 from procedure.adopting import Adopted, Begun
 from procedure.plan import Plan
 from procedure.reports import RunOutcome
@@ -69,7 +70,7 @@ async def adopted(client: Client, inventory: Inventory, name: str, workflow: str
         run_id=description.run_id,
         as_found=report.as_found,
         plan=plan,
-        begun=tuple(_begun(record) for record in report.steps if _has_begun(record)),
+        begun=_all_begun(report, plan),
     )
 
 
@@ -136,6 +137,15 @@ def _status_of(description: WorkflowExecutionDescription) -> str:
 
 def _has_begun(record: StepRecord) -> bool:
     return record.state not in (StepState.PENDING, StepState.NOT_STARTED)
+
+
+def _all_begun(report: RunReport, plan: Plan) -> tuple[Begun, ...]:
+    """How far each step has come. One that a roll-back may have taken back is to be done anew, and asked about anew."""
+    steps = {step.id for step in plan.steps}
+    known = [record for record in report.steps if _has_begun(record)]
+    if any(record.stage > rollback.DECIDE for record in known):
+        return tuple(Begun(step=record.id) for record in known if record.id in steps)
+    return tuple(_begun(record) for record in known)
 
 
 def _begun(record: StepRecord) -> Begun:

@@ -54,6 +54,8 @@ class ControlledRun:
         self._began = workflow.now()
         named = f"--cluster {names.address(request.inventory.cluster, maintenance=intent.direction == 'maintenance')}"
         self._ledger = Ledger(request.inventory.approval, request.requested_by, named)
+        if request.adopt is not None:
+            self._ledger.way_back.adopt(request.adopt)
         must_be_able_to_pass(request)
         self._executor: Executor | None = None
         self._notifier = Notifier(request.inventory, intent.direction, lambda: self._ledger.open_waits)
@@ -81,7 +83,7 @@ class ControlledRun:
             # Shielded: what changes something ends by itself, also when the run is cancelled from Temporal's side.
             await asyncio.shield(procedure)
         except asyncio.CancelledError:
-            self._ledger.give_up(CANCELLED, workflow.now())
+            self._ledger.cancel(CANCELLED, workflow.now())
             self._changed()
             await procedure
         showing.cancel()
@@ -158,6 +160,9 @@ class ControlledRun:
         if isinstance(drawn_up, StepProblem) or drawn_up.plan is None:
             why = drawn_up.text if isinstance(drawn_up, StepProblem) else drawn_up.problem
             self._ledger.notes.append(f"No plan for the roll-back could be made: {why}")
+            await executor.end_watch()
+            return
+        if self._ledger.abort is None or not self._ledger.abort.roll_back:  # Cancelled meanwhile.
             await executor.end_watch()
             return
         self._back = drawn_up.plan

@@ -150,6 +150,12 @@ class Ledger(Book):
         for step in [step for step in self.waits if not self.resolved(step)]:
             self.leave(step, now)
 
+    def cancel(self, abort: Abort, now: datetime) -> None:
+        """Aborted from Temporal's side, which comes once and gets no answer: a roll-back that was wished is off."""
+        if self.abort is not None and self.abort.roll_back:
+            self.abort = abort
+        self.give_up(abort, now)
+
     def leave(self, step: str, now: datetime, problem: StepProblem | None = None) -> None:
         """A step is left as it is, because the run was aborted."""
         record, wait = self.records[step], self.waits.pop(step, None)

@@ -23,6 +23,7 @@ class WayBack:
         self._ends: dict[str, bool] = {}
         """Steps after which there is no way back; whether it is a gate, which must be passed."""
         self._has_runs = False
+        self._adopted: Adopted | None = None
         self.turned: Abort | None = None
         """Who has the run rolled back, since when it is."""
 
@@ -32,6 +33,10 @@ class WayBack:
             self._has_runs = self._has_runs or isinstance(step.action, ChildRun)
             if ends_the_way_back(step):
                 self._ends[step.id] = isinstance(step.action, Gate)
+
+    def adopt(self, adopted: Adopted) -> None:
+        """What an earlier run has passed is passed for the one that carries it on, too."""
+        self._adopted = adopted
 
     @property
     def is_open(self) -> bool:
@@ -58,18 +63,26 @@ class WayBack:
     def _is_passed(self, step: str) -> bool:
         record = self._records[step]
         if self._ends[step]:
-            return record.outcome is Outcome.DONE or self._resolved(step)
-        return record.state not in _NOT_BEGUN
+            return record.outcome in (Outcome.DONE, Outcome.UNCHANGED) or self._resolved(step)
+        return record.state not in _NOT_BEGUN or _had_begun(self._adopted, step)
 
 
 def begun(plan: Plan, records: Mapping[str, StepRecord], adopted: Adopted | None) -> tuple[Begun, ...]:
-    """How far each step of a plan that was begun has come. What an adopted run had done was done."""
+    """How far each step of a plan that was begun has come, by this run or by the one that it carries on."""
     known = (records[step.id] for step in plan.steps if step.id in records)
-    return tuple(_begun(record, adopted) for record in known if record.state not in _NOT_BEGUN)
+    return tuple(
+        _begun(record, adopted) for record in known if record.state not in _NOT_BEGUN or _had_begun(adopted, record.id)
+    )
 
 
 def _begun(record: StepRecord, adopted: Adopted | None) -> Begun:
-    former = adopted.outcome_of(record.id) if adopted and record.attempts == 0 else None
-    if former is not None:
-        return Begun(step=record.id, outcome=former, attempts=1)
-    return Begun(step=record.id, outcome=record.outcome or Outcome.UNKNOWN, attempts=record.attempts)
+    if adopted is None or not adopted.has_begun(record.id):
+        return Begun(step=record.id, outcome=record.outcome or Outcome.UNKNOWN, attempts=record.attempts)
+    if record.attempts == 0:
+        return Begun(step=record.id, outcome=adopted.outcome_of(record.id) or Outcome.UNKNOWN, attempts=1)
+    # What this run has found unchanged may be the work of the earlier one.
+    return Begun(step=record.id, outcome=record.outcome or Outcome.UNKNOWN, attempts=record.attempts + 1)
+
+
+def _had_begun(adopted: Adopted | None, step: str) -> bool:
+    return adopted is not None and adopted.has_begun(step)

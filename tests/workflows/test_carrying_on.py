@@ -14,9 +14,10 @@ from starters.carrying_on import adopted, ended_in_the_middle
 from starters.running import Stopped
 from tests.workflows.driving import Run, own, running, step_of, worker_for
 from tests.workflows.paper_world import PaperWorld
+from tests.workflows.test_roll_back import BACK, truth
 from workflows import names
 from workflows.messages import FailoverRequest, FormerRun
-from workflows.status import RunReport
+from workflows.status import RunReport, StepState
 
 HOST = "vm-host-1"
 
@@ -109,6 +110,84 @@ async def test_a_run_that_was_aborted_among_the_machines_is_carried_on(client: C
 
     assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
     assert world.violations == []
+
+
+async def test_after_half_a_roll_back_nothing_counts_as_done_or_decided(client: Client, world: PaperWorld) -> None:
+    found = truth(world)
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        await run.at_gate("before_power_off")
+        await run.say("abort", BACK)
+        await run.at_gate("roll_back")
+        back = next(s for s in (await run.status()).steps if s.title == "Start Wildfly on acd-jb1" and s.stage > 20)
+        held = world.hold(back.id)
+        await run.approve("roll_back")
+        await held.reached.wait()
+        await run.handle.terminate("seen")
+        held.go.set()
+
+        again = await carried_on(client, world, await found_for(client, world))
+        await again.approve("before_start")
+        # Software runs again in part: it is looked at before any of it is stopped once more, and a person is asked.
+        await again.waiting("3-look-again")
+        assert step_of(await again.status(), "3-stop-wildfly-acd-jb1").state is StepState.PENDING
+        await again.say("abort", BACK)
+        await again.approve("roll_back")
+        report = await again.result()
+
+    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert truth(world) == found
+    assert world.violations == []
+
+
+@pytest.mark.parametrize("step", ["3-stop-wildfly-acd-jb4", "5-move-storage", "7-maint-acd-lb2"])
+async def test_what_the_earlier_run_was_in_the_middle_of_is_rolled_back_too(
+    client: Client, world: PaperWorld, step: str
+) -> None:
+    before = truth(world)
+    async with running(client, world) as run:
+        await terminated_at(run, step)
+        again = await carried_on(client, world, await found_for(client, world))
+        await again.at_gate("before_start")
+        await again.say("abort", BACK)
+        await again.approve("roll_back")
+        report = await again.result()
+
+    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert truth(world) == before
+    assert world.violations == []
+
+
+async def test_what_turns_out_to_be_done_by_the_earlier_run_is_rolled_back_too(
+    client: Client, world: PaperWorld
+) -> None:
+    before = truth(world)
+    async with running(client, world) as run:
+        await terminated_at(run, "7-maint-acd-lb2")
+        again = await carried_on(client, world, await found_for(client, world))
+        await again.approve("before_start")
+        await again.at_gate("before_power_off")
+        await again.say("abort", BACK)
+        await again.approve("roll_back")
+        report = await again.result()
+
+    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert truth(world) == before
+
+
+@pytest.mark.parametrize("step", ["9-shut-down-acd-jb1", "9-shut-down-acd-lb1"])
+async def test_where_the_earlier_run_was_past_the_way_back_there_is_none(
+    client: Client, world: PaperWorld, step: str
+) -> None:
+    async with running(client, world) as run:
+        await terminated_at(run, step)
+        again = await carried_on(client, world, await found_for(client, world))
+        await again.at_gate("before_start")
+        answer = await again.decide("abort", **BACK)
+        assert not answer.accepted
+        assert "there is no roll-back any more since" in answer.text
+        await again.say("abort", {"by": "ada", "reason": "enough"})
+        await again.result()
 
 
 async def test_the_next_run_says_that_an_earlier_one_can_be_carried_on(client: Client, world: PaperWorld) -> None:

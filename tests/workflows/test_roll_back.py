@@ -222,3 +222,22 @@ async def test_a_cancellation_ends_a_roll_back_where_it_stands(client: Client, w
     assert report.outcome is RunOutcome.ABORTED
     assert "the workflow was cancelled" in report.outcome_reason
     assert world.cluster.silenced() == set()
+
+
+async def test_a_cancellation_ends_a_roll_back_that_was_only_wished(client: Client, world: PaperWorld) -> None:
+    held = world.hold("5-move-storage")
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        await held.reached.wait()
+        await run.say("abort", BACK)
+        await run.until(lambda s: any(d.signal == "abort" for d in s.decisions))
+        await run.handle.cancel()
+        # The run has taken notice once it is asked about something after the cancellation.
+        await run.status()
+        held.go.set()
+        report = await run.result()
+
+    assert report.outcome is RunOutcome.ABORTED
+    assert "the workflow was cancelled" in report.outcome_reason
+    assert not [step for step in report.steps if step.stage >= 20]
+    assert world.cluster.silenced() == set()
