@@ -224,9 +224,9 @@ class Executor:
 
     async def _may_go_on(self, command: Command, step: Step) -> bool:
         """Wait where the run is paused or its window is over; False: it was aborted instead."""
-        while command.mutates and self._window_is_over:
-            await self._ask_to_go_on(step.stage)
-        await self._resumed()
+        # Again and again: the window may end while the run is paused, and a pause may begin while people are asked.
+        while (is_over := command.mutates and self._window_is_over) or self.ledger.paused:
+            await (self._ask_to_go_on(step.stage) if is_over else self._resumed())
         if self._gives_up:
             self.ledger.leave(step.id, workflow.now())
         return not self._gives_up

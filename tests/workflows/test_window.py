@@ -18,6 +18,7 @@ from procedure.situation import Situation
 from tests.workflows.driving import own, start, step_of, worker_for
 from tests.workflows.paper_world import PaperWorld, failure
 from tests.workflows.test_background import without_outage_probes
+from tests.workflows.test_draining import DRAIN, FORCE, with_drain
 from workflows import names
 from workflows.ledger import Ledger
 from workflows.messages import FailoverRequest
@@ -279,3 +280,24 @@ async def test_what_was_done_is_taken_back_without_a_window_and_may_be_paused(
     assert report.outcome is RunOutcome.ROLLED_BACK
     assert len(world.done()) > len(done)
     assert [r.id for r in report.steps if "after-window" in r.id] == ["3-gate-after-window"]
+
+
+async def test_a_window_that_ends_in_a_pause_is_asked_about_before_sessions_are_ended_by_force(
+    client: Client, reference: Inventory
+) -> None:
+    world = with_drain(reference, 1)
+    async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
+        run = await start(client, world, window_ends=datetime.now(UTC) + timedelta(seconds=15))
+        await run.approve("before_start")
+        await run.waiting(DRAIN)
+        await run.say("retry", FORCE)
+        await run.at_gate("end_sessions")
+        await run.say("pause", {"by": "ada", "reason": "wait"})
+        await run.approve("end_sessions")
+        await run.until(lambda s: s.window_ends is not None and datetime.now(UTC) > s.window_ends)
+        assert not [order for order in world.orders if order.command.kind == "end_sessions"]
+        await run.say("resume", {"by": "ada"})
+        await run.at_gate("after_window")
+        assert not [order for order in world.orders if order.command.kind == "end_sessions"]
+        await run.say("abort", ABORT)
+        assert (await run.result()).outcome is RunOutcome.ABORTED
