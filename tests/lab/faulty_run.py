@@ -159,6 +159,21 @@ class FaultyRun:
         await self.run.until_gate(gate)
         await self.run.until(lambda status: not any(step.state == "running" for step in status.steps))
 
+    async def approve_what_has_changed(self, gate: str, *said: str) -> None:
+        """Approve a gate whose facts have changed since it was shown: that approval is void, the next one stands.
+
+        Args:
+            gate: its name.
+            said: what the run must say of the change.
+        """
+        shown = await self.run.until_gate(gate)
+        await self.run.approve(gate)
+        status = await self.run.until(lambda s: any(w.gate == gate and w.code != shown.code for w in s.waits))
+        notes = " ".join(status.notes)
+        for words in said:
+            assert words in notes, status.notes
+        await self.run.approve(gate)
+
     async def ended(self, *excused: str, by_hand: tuple[str, ...] = ()) -> Ended:
         """Wait for the end; what is left.
 

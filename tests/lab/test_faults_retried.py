@@ -103,7 +103,7 @@ async def test_access_that_is_lost_and_comes_back(temporal: WorkflowEnvironment)
         denied = faulty.fault("acd-jb4", "wrong_password")
         windows = faulty.fault("acd-tel2", "wrong_password")
         hung = faulty.fault("acd-chat2", "hangs")
-        await run.approve("before_power_off")
+        await faulty.approve_what_has_changed("before_power_off")
 
         on_windows = (
             "8-server",
@@ -173,7 +173,7 @@ async def test_a_cluster_that_changes_under_the_run(temporal: WorkflowEnvironmen
         assert balancer
         await balancer.balancer.restart()
         await balancer.look()
-        await run.approve("before_power_off")
+        await faulty.approve_what_has_changed("before_power_off", "acd-lb2: MAINT was")
 
         in_backends = {f"9-shut-down-{name}" for name in ("acd-jb1", "acd-jb2", "acd-jb3", "acd-chat1", "acd-api1")}
         waits = await faulty.problems(*in_backends)
