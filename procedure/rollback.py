@@ -35,6 +35,7 @@ from procedure.commands import (
 )
 from procedure.commands.base import Command
 from procedure.draft import BY_HAND, Draft, Over
+from procedure.facts import Facts
 from procedure.plan import Gate, OperatorTask, Opposite, Plan, Stage, Step
 from procedure.reports import Outcome
 from procedure.situation import Situation
@@ -73,6 +74,21 @@ def ends_the_way_back(step: Step) -> bool:
         return action.name == "before_power_off"
     command = action.check if isinstance(action, OperatorTask) else action
     return isinstance(command, ShutDownMachine | CutPower | StartMachine)
+
+
+def ways_back(situation: Situation, as_found: AsFound, run: Plan) -> dict[str, tuple[str, ...]]:
+    """What would take back each step that changes something, with what is sent: kept with it from its beginning on."""
+    found = as_found if run.direction == "failover" else None
+    back = {step.id: _back(step, situation, found, silences=True) for step in run.steps if step.mutates}
+    return {step: tuple(_in_words(action, situation) for action in actions) for step, actions in back.items()}
+
+
+def _in_words(action: Action, situation: Situation) -> str:
+    if isinstance(action, Opposite):
+        return f"{action.title}: {action.instructions}"
+    sent = "; ".join(each.text for each in action.instructions(situation, Facts()))
+    title = _title(situation, action) or action.title
+    return f"{title}: {sent}" if sent else title
 
 
 def plan(situation: Situation, as_found: AsFound, undo: Undo) -> Plan:
@@ -128,10 +144,10 @@ def _taken_back(situation: Situation, as_found: AsFound, undo: Undo) -> Iterator
             yield Taken(step, back)
 
 
-def _back(step: Step, situation: Situation, found: AsFound | None) -> tuple[Action, ...]:
-    """What takes a step back, in order. Silences are not among it: monitoring is restored as a whole."""
+def _back(step: Step, situation: Situation, found: AsFound | None, *, silences: bool = False) -> tuple[Action, ...]:
+    """What takes a step back, in order. Of silences only if asked for: a roll-back restores monitoring as a whole."""
     action = step.action
-    if isinstance(action, SilenceMonitoring | LiftSilence):
+    if isinstance(action, SilenceMonitoring | LiftSilence) and not silences:
         return ()
     if isinstance(action, OperatorTask) and action.opposite is not None:
         return (action.opposite,)
@@ -202,8 +218,8 @@ def approve(draft: Draft, run: Plan, undone: tuple[Taken, ...]) -> Over:
         f"Taken back is, with the number of steps: {', '.join(parts) or 'nothing but silences'}.",
         "If it is rejected, the run ends where it stands.",
     ]
-    watched = watching.without_software(draft.situation)
-    return draft.gate(DECIDE, "roll_back", "\n".join(told), after=(), watches=watched)
+    watched = watching.without_software if run.direction == "failover" else watching.one_side
+    return draft.gate(DECIDE, "roll_back", "\n".join(told), after=(), watches=watched(draft.situation))
 
 
 def _saying_how_long(drawn: Plan) -> tuple[Step, ...]:

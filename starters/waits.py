@@ -80,16 +80,18 @@ def commands(wait: Wait, cluster: str) -> list[str]:
     to = f"--cluster {cluster} {option(wait)}"
     skip = f'python -m starters.skip {to} --reason "WHY"'
     abort = f'python -m starters.abort --cluster {cluster} --reason "WHY"'
+    back = [f"{abort} --roll-back"] if wait.can_roll_back else []
     if wait.kind == "gate":
         return [
             wait.rules.command or f"python -m starters.approve {to}",
             f'python -m starters.reject {to} --comment "WHY"',
+            *back,
         ]
     if wait.kind == "operator task":
-        return [f"python -m starters.confirm {to}", skip, abort]
+        return [f"python -m starters.confirm {to}", skip, abort, *back]
     force = [f'python -m starters.retry {to} --force --reason "WHY"'] if wait.can_force else []
     extend = [f'python -m starters.extend {to} --minutes 30 --reason "WHY"'] if wait.can_extend else []
-    return [f"python -m starters.retry {to}", *extend, *force, skip, abort]
+    return [f"python -m starters.retry {to}", *extend, *force, skip, abort, *back]
 
 
 def words(wait: Wait) -> str:

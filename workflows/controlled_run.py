@@ -15,7 +15,7 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from inventory.digest import digest
-    from procedure import timing
+    from procedure import rollback, timing
     from procedure.drawing_up import DrawnUp, Intent, draw_up, rounds
     from procedure.facts import Facts
     from procedure.plan import Direction, Plan
@@ -42,6 +42,10 @@ LONGEST_STEPS = 3
 
 PLAN_IN_HISTORY = "plan-in-history"
 """Patch: runs begun before it derive their plan themselves, whenever they are replayed."""
+
+
+THE_REST_IS_LEFT = "the-rest-is-left"
+"""Patch: roll-backs begun before it show stages of their run as the place where it is."""
 
 
 class ControlledRun:
@@ -141,14 +145,15 @@ class ControlledRun:
         self._plan_is(plan)
         await executor.run(plan, digest=self._drawn_up.plan_digest, seen=self._drawn_up.seen)
         if self._ledger.abort is not None and executor.touched(plan):
-            await self._give_up(executor, plan, self._ledger.abort)
+            await self._give_up(executor, plan)
         self._conclude(*self._judge_the_run(plan, executor))
 
-    async def _give_up(self, executor: Executor, plan: Plan, abort: Abort) -> None:
+    async def _give_up(self, executor: Executor, plan: Plan) -> None:
         """What an aborted run still does: take back what it has done, if that is wished, or at least be heard again."""
-        if abort.roll_back:
+        if self._ledger.will_roll_back:
             await self._roll_back(executor, plan)
         if self._ledger.abort is not None:
+            await executor.end_watch()
             await executor.clean_up(plan)
 
     async def _roll_back(self, executor: Executor, plan: Plan) -> None:
@@ -160,13 +165,15 @@ class ControlledRun:
         if isinstance(drawn_up, StepProblem) or drawn_up.plan is None:
             why = drawn_up.text if isinstance(drawn_up, StepProblem) else drawn_up.problem
             self._ledger.notes.append(f"No plan for the roll-back could be made: {why}")
-            await executor.end_watch()
+            return
+        if not self._ledger.will_roll_back:  # It was cancelled meanwhile, or is to end where it stands after all.
             return
         if self._ledger.abort is None or not self._ledger.abort.roll_back:  # Cancelled meanwhile.
             await executor.end_watch()
             return
         self._back = drawn_up.plan
-        self._ledger.turn_back()
+        self._know_ways_back(drawn_up.plan)
+        self._ledger.turn_back(leave_the_rest=workflow.patched(THE_REST_IS_LEFT))
         self._changed()
         await executor.run(drawn_up.plan, digest=drawn_up.plan_digest)
 
@@ -188,11 +195,17 @@ class ControlledRun:
             return None
         self._drawn_up = drawn_up
         if drawn_up.plan is not None:
+            self._know_ways_back(drawn_up.plan)
             self._ledger.plan(drawn_up.plan.steps)
             self._ledger.adopt(drawn_up.already, workflow.now())
         if drawn_up.plan is None:
             self._conclude(RunOutcome.FAILED, _why_not_started(drawn_up))
         return drawn_up.plan
+
+    def _know_ways_back(self, plan: Plan) -> None:
+        found = self._drawn_up.as_found
+        if found is not None:
+            self._ledger.way_back.know(rollback.ways_back(self._situation, found, plan))
 
     @property
     def _asked(self) -> Intent:
@@ -290,15 +303,16 @@ class ControlledRun:
         return report.model_copy(update={"next_steps": next_steps(report)})
 
     def _ways(self, on_command: str) -> Ways | None:
-        """On and back, where an aborted run could not be rolled back by itself any more."""
+        """On and back from where an aborted run stands, if it has changed anything."""
         plan, found, records = self._drawn_up.plan, self._drawn_up.as_found, self._ledger.records
-        if self._outcome is not RunOutcome.ABORTED or plan is None or found is None or self._ledger.way_back.is_open:
+        if self._outcome is not RunOutcome.ABORTED or plan is None or found is None:
             return None
-        if self._back is not None:
+        if self._executor is None or not self._executor.touched(plan):
             return None
         over = {r.id for r in records.values() if r.outcome in (*ENDED_WELL, Outcome.SKIPPED)}
         known = begun(plan, records, self._request.adopt)
-        return ways(self._situation, Undo(run=plan, begun=known), found, over=over, carry_on=on_command)
+        undo = Undo(run=plan, begun=known)
+        return ways(self._situation, undo, found, over=over, carry_on=on_command, begun=self._back)
 
     def _told(self) -> dict[str, object]:
         info, request = workflow.info(), self._request

@@ -145,7 +145,7 @@ class Executor:
             self._steps_are_over = True
         # An upkeep at work is waited for: it must not silence again what is lifted now.
         await asyncio.gather(*upkeep)
-        if self.ledger.abort is None or not self.ledger.abort.roll_back:
+        if not self.ledger.will_roll_back:  # Else the outage lasts until the roll-back has ended it.
             await self.end_watch()
 
     def touched(self, plan: Plan) -> bool:
@@ -207,8 +207,7 @@ class Executor:
     async def _carry_out(self, step: Step, wanted: Command) -> None:
         attempt: Attempt | None = Attempt(wanted)
         while attempt is not None:
-            undo = tuple(back.title for back in attempt.command.compensation())
-            self.ledger.begin(step.id, workflow.now(), undo)
+            self.ledger.begin(step.id, workflow.now())
             self.changed()
             result = await (
                 self._wait_in_slices(attempt, step)

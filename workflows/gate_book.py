@@ -61,7 +61,17 @@ class GateBook:
         self.closed: dict[str, str] = {}
         """By name: who closed it, and how."""
 
-    def wait(self, step: Step, gate: Gate, code: str, now: datetime, bound: Bound | None, *, ends_run: bool) -> Wait:
+    def wait(
+        self,
+        step: Step,
+        gate: Gate,
+        code: str,
+        now: datetime,
+        bound: Bound | None,
+        *,
+        ends_run: bool,
+        can_roll_back: bool,
+    ) -> Wait:
         """A gate as it is shown when it is reached."""
         rules = approvals.rules_at(self._approval, gate.name, self._requester, self._named)
         return Wait(
@@ -76,9 +86,10 @@ class GateBook:
             bound=bound,
             rules=rules,
             ends_run=ends_run,
+            can_roll_back=can_roll_back,
             since=now,
             deadline=now + gate.deadline,
-            hints=hints.at_gate(gate.name, code, rules.command, ends_run=ends_run),
+            hints=hints.at_gate(gate.name, code, rules.command, ends_run=ends_run, can_roll_back=can_roll_back),
         )
 
     # What becomes of it without anybody saying something
@@ -101,7 +112,9 @@ class GateBook:
 
     def _show_anew(self, step: str, *, code: str, **changes: object) -> None:
         wait = self._book.waits[step]
-        told = hints.at_gate(wait.gate, code, wait.rules.command, ends_run=wait.ends_run)
+        told = hints.at_gate(
+            wait.gate, code, wait.rules.command, ends_run=wait.ends_run, can_roll_back=wait.can_roll_back
+        )
         self._book.waits[step] = wait.model_copy(update={"code": code, "hints": told, "approvals": (), **changes})
         self._book.resolutions.pop(step, None)
         self.closed.pop(wait.gate, None)

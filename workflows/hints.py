@@ -7,15 +7,19 @@ from workflows.status import Hint
 Payload = dict[str, str | bool | int]
 _WHO: Payload = {"by": "YOUR NAME"}
 _WHY: Payload = {**_WHO, "reason": "WHY"}
+_ROLL_BACK = Hint(signal="abort", payload={**_WHY, "roll_back": True}, meaning="take back what was done, after a gate")
 
 
-def at_gate(gate: str, code: str, command: str = "", *, ends_run: bool = True) -> tuple[Hint, ...]:
+def at_gate(
+    gate: str, code: str, command: str = "", *, ends_run: bool = True, can_roll_back: bool = False
+) -> tuple[Hint, ...]:
     """At an open gate; where only signed approvals count, with the command that signs."""
     otherwise = "end the run here" if ends_run else "do not do it"
     seen: Payload = {"gate": gate, "seen": code, **_WHO}
     return (
         Hint(signal="approve", payload=seen, meaning="go on", command=command),
         Hint(signal="reject", payload={**seen, "comment": "WHY"}, meaning=otherwise),
+        *((_ROLL_BACK,) if can_roll_back else ()),
     )
 
 
@@ -40,8 +44,7 @@ def at_problem(step: str, *, can_force: bool, can_extend: bool, aborts: tuple[Hi
 def aborts(*, can_roll_back: bool) -> tuple[Hint, ...]:
     """How to end the run."""
     here = Hint(signal="abort", payload=_WHY, meaning="end the run where it stands")
-    back = Hint(signal="abort", payload={**_WHY, "roll_back": True}, meaning="take back what was done, after a gate")
-    return (here, back) if can_roll_back else (here,)
+    return (here, _ROLL_BACK) if can_roll_back else (here,)
 
 
 def _skip(step: str) -> Hint:

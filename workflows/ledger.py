@@ -108,16 +108,29 @@ class Ledger(Book):
         """Take over what an adopted run has done."""
         for each in already:
             self.records[each.step].reason = each.reason
+            self.records[each.step].undo = self.way_back.of(each.step)
             self.end(each.step, each.outcome, now)
 
-    def turn_back(self) -> None:
-        """The aborted run is rolled back: from here on it is under way again, and people are asked again."""
-        self.way_back.turned, self.abort = self.abort, None
+    def turn_back(self, *, leave_the_rest: bool) -> None:
+        """The aborted run is rolled back: from here on it is under way again, and people are asked again.
 
-    def begin(self, step: str, now: datetime, undo: tuple[str, ...] = ()) -> StepRecord:
+        Args:
+            leave_the_rest: what it has not begun is told as left behind, and no longer as what is to come.
+        """
+        self.way_back.turned, self.abort = self.abort, None
+        self.way_back.has_left_the_rest = leave_the_rest
+        if leave_the_rest:
+            self.finish()
+
+    @property
+    def will_roll_back(self) -> bool:
+        """Whether a roll-back is to follow when what runs has ended."""
+        return self.abort is not None and self.abort.roll_back
+
+    def begin(self, step: str, now: datetime) -> StepRecord:
         """A step is handed to a worker; what would take it back is written down before."""
         record = self.records[step]
-        record.undo = undo
+        record.undo = self.way_back.of(step)
         record.state = StepState.RUNNING
         record.began = record.began or now
         record.attempts += 1
@@ -145,7 +158,8 @@ class Ledger(Book):
 
     def give_up(self, abort: Abort, now: datetime) -> None:
         """The run is aborted: what waits for a person is left as it is, so nobody is asked about it any more."""
-        self.abort = self.abort or abort
+        # A cancellation, or an abort without roll-back, counts also where a roll-back was wished before.
+        self.abort = abort if self.will_roll_back else self.abort or abort
         self.paused = None
         for step in [step for step in self.waits if not self.resolved(step)]:
             self.leave(step, now)
@@ -188,12 +202,22 @@ class Ledger(Book):
         ends_run: bool = True,
     ) -> None:
         """A gate is reached; its code is made of what it is bound to."""
-        self._wait(step, self.gates.wait(step, gate, code, now, bound, ends_run=ends_run))
+        back = self._can_roll_back
+        self._wait(step, self.gates.wait(step, gate, code, now, bound, ends_run=ends_run, can_roll_back=back))
 
     def wait_for_task(self, step: Step, task: OperatorTask, now: datetime) -> None:
         """Something only a person can do is due."""
-        told, text = hints.at_task(step.id, self._aborts), task.instructions
-        self._wait(step, Wait(kind="operator task", step=step.id, title=step.title, text=text, since=now, hints=told))
+        self.records[step.id].undo = self.way_back.of(step.id)
+        wait = Wait(
+            kind="operator task",
+            step=step.id,
+            title=step.title,
+            text=task.instructions,
+            since=now,
+            can_roll_back=self._can_roll_back,
+            hints=hints.at_task(step.id, self._aborts),
+        )
+        self._wait(step, wait)
 
     def wait_with_problem(
         self, step: Step, problem: StepProblem, can_force: bool, now: datetime, *, can_extend: bool = False
@@ -209,13 +233,19 @@ class Ledger(Book):
             since=now,
             can_force=can_force,
             can_extend=can_extend,
+            can_roll_back=self._can_roll_back,
             hints=hints.at_problem(step.id, can_force=can_force, can_extend=can_extend, aborts=self._aborts),
         )
         self._wait(step, wait)
 
     @property
     def _aborts(self) -> tuple[Hint, ...]:
-        return () if self.abort is not None else hints.aborts(can_roll_back=self.way_back.is_open)
+        return () if self.abort is not None else hints.aborts(can_roll_back=self._can_roll_back)
+
+    @property
+    def _can_roll_back(self) -> bool:
+        """Whether an abort could take something back."""
+        return self.abort is None and self.way_back.is_open and any(record.undo for record in self.records.values())
 
     def _wait(self, step: Step, wait: Wait) -> None:
         self.records[step.id].state = StepState.WAITING
@@ -296,7 +326,8 @@ class Ledger(Book):
             allowed = self._approval.approvers_at(wish.gate)
         if allowed and by not in allowed:
             return no(f"{by!r} may not decide here; allowed are: {', '.join(allowed)}")
-        if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm):
+        leaves_it = isinstance(wish, Abort) and self.will_roll_back and not wish.roll_back
+        if self.abort is not None and not isinstance(wish, Retry | Skip | Confirm) and not leaves_it:
             return no(f"the run is already being aborted, by {self.abort.by}")
         checks: dict[type[Message], Callable[[Any], Answer | None]] = {
             Abort: self._about_abort,

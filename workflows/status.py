@@ -167,6 +167,8 @@ class Wait(Told):
     approvals: tuple[Given, ...] = ()
     ends_run: bool = True
     """Whether a rejection ends the run, at a gate."""
+    can_roll_back: bool = False
+    """Whether an abort may take back what was done."""
     since: datetime
     deadline: datetime | None = None
     left: timedelta | None = None
@@ -313,7 +315,7 @@ class RunReport(Status):
 
     next_steps: tuple[str, ...] = ()
     ways: Ways | None = None
-    """After an abort where nothing could be rolled back by itself any more."""
+    """After an abort of a run that has changed something."""
 
 
 class HealthReport(Told):

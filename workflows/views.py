@@ -7,6 +7,7 @@ from typing import Literal
 
 from procedure.plan import Plan, Stage
 from procedure.reports import Outcome, RunOutcome
+from procedure.rollback import DECIDE
 from procedure.verdicts import Answer
 from workflows import maintenance_views
 from workflows.ledger import Ledger
@@ -20,12 +21,12 @@ MOST_STOPPED = 6
 _AT_ANY_TIME = "Nothing was touched. The run can be started again at any time."
 _BY_HAND = (
     "Go on from there with `{carry_on}`, which finds done what is done; or by hand by the procedure; or put back by "
-    "hand what was done. The report names each step with its commands. Then run a health check "
+    "hand what was done. The report has both ways, each step with its commands. Then run a health check "
     "(`python -m starters.health`)."
 )
 _TURNED = (
-    "The roll-back stands in the middle: see in the report which of its steps are done, and do the rest by hand. Then "
-    "run a health check (`python -m starters.health`)."
+    "The roll-back stands in the middle: the report has what is left of it, each step with its commands. Do that by "
+    "hand, then run a health check (`python -m starters.health`); or go on again with `{carry_on}`."
 )
 _BEGIN_AGAIN = "Nothing was touched. When this is mended, start the run again (`python -m starters.health` only looks)."
 _StageState = Literal["pending", "running", "waiting", "ended", "not started", "not needed"]
@@ -35,8 +36,12 @@ def stage_views(plans: Sequence[Plan], ledger: Ledger, *, ended: bool) -> tuple[
     """The stages, each with the state its steps give it; before there is a plan, the health check alone."""
     stages = [stage for plan in plans for stage in plan.stages] or [_HEALTH]
     needed = {step.stage for plan in plans for step in plan.steps} or {_HEALTH.number}
+    # While a run is rolled back nothing that it has not begun is to come any more.
+    left = DECIDE if ledger.way_back.has_left_the_rest else 0
     return tuple(
-        _view(stage, records, ended=ended) if records or stage.number in needed else _not_needed(stage)
+        _view(stage, records, ended=ended or stage.number < left)
+        if records or stage.number in needed
+        else _not_needed(stage)
         for stage, records in ((stage, _of(stage, ledger)) for stage in stages)
     )
 
@@ -152,7 +157,7 @@ def _undone(report: RunReport) -> tuple[str, ...]:
 
 
 def _by_hand(report: RunReport) -> str:
-    return _TURNED if report.rolled_back_by else _BY_HAND.format(carry_on=carry_on(report))
+    return (_TURNED if report.rolled_back_by else _BY_HAND).format(carry_on=carry_on(report))
 
 
 def carry_on(report: RunReport) -> str:

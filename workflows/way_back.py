@@ -24,8 +24,11 @@ class WayBack:
         """Steps after which there is no way back; whether it is a gate, which must be passed."""
         self._has_runs = False
         self._adopted: Adopted | None = None
+        self._of: Mapping[str, tuple[str, ...]] = {}
         self.turned: Abort | None = None
         """Who has the run rolled back, since when it is."""
+        self.has_left_the_rest = False
+        """What the run has not begun is not to come any more."""
 
     def plan(self, steps: Iterable[Step]) -> None:
         """Steps that the run may do."""
@@ -37,6 +40,14 @@ class WayBack:
     def adopt(self, adopted: Adopted) -> None:
         """What an earlier run has passed is passed for the one that carries it on, too."""
         self._adopted = adopted
+
+    def know(self, ways_back: Mapping[str, tuple[str, ...]]) -> None:
+        """What would take back each step, by its id."""
+        self._of = ways_back
+
+    def of(self, step: str) -> tuple[str, ...]:
+        """What would take back a step, in order."""
+        return self._of.get(step, ())
 
     @property
     def is_open(self) -> bool:

@@ -178,6 +178,7 @@ STORIES: dict[str, Story] = {
     "worker-lost-retry-and-skip": ("vm-host-1", jammed, through_troubles),
     "aborted": ("vm-host-1", well, aborted),
     "rolled-back": ("vm-host-1", well, rolled_back),
+    "rolled-back-vm-host-2": ("vm-host-2", well, rolled_back),
     "two-approvals": ("vm-host-1", needing_two, by_two),
     "signed-approval": ("vm-host-1", wanting_signatures, signed),
     "facts-changed": ("vm-host-1", well, with_changed_facts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -10,13 +11,16 @@ from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
+from temporalio.service import RPCError
 
 from inventory.models import Inventory
 from procedure.facts import Session
 from procedure.reports import RunOutcome
 from tests.workflows.driving import GATES, own, running
 from tests.workflows.paper_world import PaperWorld, failure
+from tests.workflows.test_roll_back import truth
 from workflows.messages import SIGNAL_MODELS
+from workflows.status import StepState
 
 JAMMED = "3-stop-wildfly-acd-jb1"
 DRAIN = "4-drain-sessions"
@@ -123,3 +127,49 @@ async def test_no_sequence_of_signals_breaks_a_run(
     assert world.violations == []
     assert len(report.decisions) == len(sent) + len(GATES) + 1 + mended
     assert [d.about for d in report.decisions if d.accepted and d.signal == "approve"] == list(GATES)
+
+
+aborts = st.fixed_dictionaries({"by": st.just("eve"), "reason": st.just("enough"), "roll_back": st.booleans()})
+wishes = st.tuples(signals, values) | st.tuples(st.just("abort"), st.lists(aborts, min_size=1, max_size=1))
+
+
+@settings(
+    max_examples=6,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    sent=st.lists(wishes, min_size=5, max_size=40),
+    jammed=st.lists(st.sampled_from([JAMMED, "5-move-storage", "22-undo-move-load-balancer-2", "9-shut-down-acd-jb1"])),
+)
+async def test_no_abort_at_any_moment_breaks_a_run(
+    client: Client, reference: Inventory, sent: list[tuple[str, list[Any]]], jammed: list[str]
+) -> None:
+    """With roll-back or without: it ends, no machine that is on stays silenced, and *rolled back* means as found."""
+    world = PaperWorld(own(reference))
+    before = truth(world)
+    for step in jammed:
+        world.trouble(step, failure("failed"))
+    left = list(reversed(sent))
+    async with running(client, world) as run:
+        while (status := await run.until(lambda s: s.waits or s.paused or s.outcome)).outcome is None:
+            said = [left.pop() for _ in range(min(2, len(left)))]
+            said += [("resume", [{"by": "ada"}])] if status.paused else []
+            for wait in status.waits:
+                what = {"gate": wait.gate, "seen": wait.code} if wait.gate else {"step": wait.step}
+                said.append(("approve" if wait.gate else "retry", [{"by": "ada", **what}]))
+            for signal, payload in said:
+                with suppress(RPCError):  # the run may end meanwhile
+                    await run.say(signal, *payload)
+        report = await run.result()
+        described = await run.handle.describe()
+
+    assert described.status is WorkflowExecutionStatus.COMPLETED
+    assert world.violations == []
+    assert not any(record.state in (StepState.RUNNING, StepState.WAITING) for record in report.steps)
+    if report.outcome is RunOutcome.ROLLED_BACK:
+        assert truth(world) == before
+    if report.outcome is RunOutcome.FAILED:
+        assert "It was rolled back, but not with" in report.outcome_reason
+    assert world.cluster.silenced() == world.cluster.off

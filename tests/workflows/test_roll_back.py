@@ -112,9 +112,9 @@ async def test_what_would_undo_a_step_is_written_down_before_it_acts(client: Cli
         held.go.set()
 
     assert moving.undo == (
-        "Let acd-store1 stand by in the storage pair again",
-        "Move the storage pair to acd-store1",
-        "Let acd-store2 stand by in the storage pair again",
+        "Let acd-store1 stand by in the storage pair again: ssh acd-store2 sudo -n pcs node unstandby acd-store1",
+        "Move the storage pair to acd-store1: ssh acd-store1 sudo -n pcs node standby acd-store2",
+        "Let acd-store2 stand by in the storage pair again: ssh acd-store1 sudo -n pcs node unstandby acd-store2",
     )
 
 
