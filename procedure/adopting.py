@@ -202,8 +202,10 @@ def plan(situation: Situation, adopted: Adopted, facts: Facts) -> tuple[Plan, tu
             gate = step.action.model_copy(update={"question": asked, "watches": _watched(situation, adopted)})
             return step.model_copy(update={"title": asked, "action": gate})
         if step in remaining:
-            # What it waited for may be over, so it must wait for the gate itself.
-            return step.model_copy(update={"after": tuple(dict.fromkeys((*step.after, *gates)))})
+            # What it waited for may be over: then it must itself wait for the gate, and for what is looked at again.
+            before = _before(adopted.plan, step)
+            first = tuple(each.id for each in remaining if each.id in before)
+            return step.model_copy(update={"after": tuple(dict.fromkeys((*step.after, *gates, *first)))})
         return step
 
     steps = tuple(again(step) for step in adopted.plan.steps)

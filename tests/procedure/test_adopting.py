@@ -170,6 +170,18 @@ def test_the_first_gate_is_asked_anew_and_everything_waits_for_it(inventory: Inv
     assert all(gate.id in step.after for step in remaining)
 
 
+def test_what_is_looked_at_again_comes_before_what_remains(inventory: Inventory) -> None:
+    """A dump is looked at before its machine is shut down, although all between them is over."""
+    ended = failover_ended_after(inventory, "vm-host-1", position(inventory, "9-shut-down-acd-dbs1"))
+
+    plan, already = adopting.plan(ended.situation, ended.adopted, ended.facts())
+
+    over = {each.step for each in already}
+    assert "1-back-up-acd-dbm1" not in over
+    assert "4-drain-sessions" in over
+    assert "1-back-up-acd-dbm1" in plan.step("9-shut-down-acd-dbm1").after
+
+
 def test_what_was_skipped_stays_skipped(inventory: Inventory) -> None:
     ended = failover_ended_after(inventory, "vm-host-1", position(inventory, "4-drain-sessions"))
     begun = tuple(

@@ -82,7 +82,7 @@ async def test_a_task_can_be_skipped_and_an_abort_asks_for_what_is_owed(client: 
     async with running(client, world) as run:
         await run.approve("before_start")
         wait = next(w for w in (await run.waiting("2-silence-by-hand")).waits)
-        assert [hint.signal for hint in wait.hints] == ["confirm", "skip", "abort"]
+        assert [hint.signal for hint in wait.hints] == ["confirm", "skip", "abort", "abort"]
         assert (await run.decide("confirm", step="2-silence-by-hand", by="ada")).accepted
         await run.waiting(STOP)
         assert "has no" not in (await run.decide("skip", step=STOP, by="ada", reason="it never ran")).text
