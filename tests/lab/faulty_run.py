@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from temporalio.testing import WorkflowEnvironment
 
@@ -96,6 +96,18 @@ class FaultyRun:
     def fault(self, machine: str, kind: FaultKind, operation: str = "*", *, times: int | None = None) -> Fault:
         """Set a fault of the lab."""
         return self.run.lab.fault(machine, kind, operation, times=times)
+
+    def of_kind(self, *kinds: FaultKind) -> tuple[Fault, ...]:
+        """The faults of these kinds that are set."""
+        return tuple(fault for fault in self.run.lab.world.faults.active if fault.kind in kinds)
+
+    async def by_hand(self, machine: str, action: Literal["start", "stop"], service: str) -> None:
+        """Start or stop a service at its machine, and wait until it is so."""
+        found = self.run.lab.world.machines[machine].services[service]
+        wanted = "running" if action == "start" else "stopped"
+        self.run.lab.by_hand(machine, action, service)
+        await self.run.lab.wait_until(lambda: found.status == wanted)
+        await self.run.lab.settled()
 
     async def clear(self, *faults: Fault) -> None:
         """Clear faults, and wait until the machines are as they should be again."""
