@@ -31,10 +31,6 @@ def _of_a_maintenance(report: RunReport) -> tuple[Lines, ...]:
         _head(report),
         _section("Still to be done by people", [f"- {step}" for step in report.next_steps]),
         _section("Runs", _runs(report), "None was begun."),
-        _section("To go on from there", _on(report)),
-        _section(
-            "To go back from there, in this order", [f"- {step}" for step in report.ways.back] if report.ways else []
-        ),
         _section("Decisions", [_decision(said) for said in report.decisions], "Nobody decided anything."),
         _section("Stages", [_stage(stage) for stage in report.stages]),
         _section("Steps", _steps(report)),
@@ -55,6 +51,8 @@ def _of_a_run(report: RunReport) -> tuple[Lines, ...]:
     return (
         _head(report),
         _section("Still to be done by people", [f"- {step}" for step in report.next_steps]),
+        _section("To go on from there", _on(report)),
+        _section("To go back from there, in this order", _back(report)),
         _section("Decisions", [_decision(said) for said in report.decisions], "Nobody decided anything."),
         _section("Stages", [_stage(stage) for stage in report.stages]),
         _section("Outage, as the probes measured it", _outage(report.outage)),
@@ -95,7 +93,12 @@ def _head(report: RunReport) -> Lines:
 def _on(report: RunReport) -> Lines:
     if report.ways is None:
         return []
-    return [f"By itself: {report.ways.on_command}", "What remains:", *(f"- {step}" for step in report.ways.on)]
+    remains = ["What remains:", *(f"- {step}" for step in report.ways.on)] if report.ways.on else []
+    return [f"By itself: {report.ways.on_command}", *remains]
+
+
+def _back(report: RunReport) -> Lines:
+    return [f"- {step}" for step in report.ways.back] if report.ways else []
 
 
 def _decision(said: DecisionRecord) -> str:

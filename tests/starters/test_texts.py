@@ -18,7 +18,7 @@ from starters.screens import status_lines
 from starters.waits import commands, pick, wish_of
 from starters.wording import printable, took
 from workflows.messages import Decide
-from workflows.status import DecisionRecord, RunReport, StageView, Status, StepRecord, StepState, Wait
+from workflows.status import DecisionRecord, RunReport, StageView, Status, StepRecord, StepState, Wait, Ways
 
 AT = datetime(2026, 11, 22, 22, 0, tzinfo=UTC)
 GATE = Wait(kind="gate", step="0-gate", title="Approve", text="Now?", gate="before_start", code="k7f2", since=AT)
@@ -133,6 +133,21 @@ def test_commands_name_the_very_wait() -> None:
         PROBLEM, "acd"
     )
     assert commands(TASK, "acd")[0] == "python -m starters.confirm --cluster acd --step 3-close"
+
+
+def test_a_roll_back_is_named_while_it_is_possible() -> None:
+    back = 'python -m starters.abort --cluster acd --reason "WHY" --roll-back'
+    for wait in (GATE, PROBLEM, TASK):
+        assert back not in commands(wait, "acd")
+        assert commands(wait.model_copy(update={"can_roll_back": True}), "acd")[-1] == back
+
+
+def test_the_report_has_both_ways_from_where_a_run_was_aborted() -> None:
+    ways = Ways(on_command="python -m starters.failover … --adopt c/r", on=("Shut down b",), back=("Start a: virsh",))
+    text = report_text(whole_report().model_copy(update={"ways": ways}))
+    assert "By itself: python -m starters.failover … --adopt c/r\nWhat remains:\n- Shut down b\n" in text
+    assert "To go back from there, in this order\n------------------------------------\n- Start a: virsh\n" in text
+    assert "To go back" not in report_text(whole_report())
 
 
 @pytest.mark.parametrize(
