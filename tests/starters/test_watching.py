@@ -20,6 +20,8 @@ from workflows import names
 
 WITHIN = 30
 """Seconds for anything to appear."""
+ASKED = "Enter to go on watching:"
+"""The end of a question: what is typed before it is no answer to it."""
 
 
 @dataclass
@@ -140,15 +142,19 @@ async def test_a_person_at_a_terminal_decides_where_he_watches(worked: Shell) ->
     named = ("--inventory", str(worked.inventory), "--vacate", "vm-host-1", "--reason", "gate problem", "--watch")
     async with on_terminal(worked, "failover", *named, "--by", "ann") as screen:
         await screen.shows("Or here, as ann: approve before_start [COMMENT] | reject before_start WHY")
+        await screen.shows(ASKED)
         screen.type("retry")
         await screen.shows(
             "'retry' means nothing here; allowed: approve before_start [COMMENT] | reject before_start WHY"
         )
+        await screen.shows(ASKED)
         screen.type("reject before_start")
         await screen.shows("comment: string should have at least 1 character. Nothing was sent.")
+        await screen.shows(ASKED)
         screen.type("approve before_start fine by me")
         await screen.shows("Accepted: approved: Approve the start")
         await screen.shows("Or here, as ann: retry | skip WHY | abort WHY")
+        await screen.shows(ASKED)
         screen.type("retry")
         await screen.shows("ended: completed")
         assert await screen.ends() == ExitCode.OK
