@@ -42,6 +42,10 @@ async def test_no_secret_is_found_anywhere(temporal: WorkflowEnvironment) -> Non
         outputs = [await run.type("failover", *inventory, "--vacate", "vm-host-1", "--reason", "a rehearsal")]
         await run.until_gate("before_start")
         outputs.append(await run.type("health", *inventory))
+        # What comes after the approval and before the first step: at the gate it would make the approval void.
+        outputs.append(await run.type("pause", *inventory, "--by", "anna", "--reason", "one more look"))
+        outputs.append(await run.type("approve", *inventory, "--yes", "--by", "anna"))
+        assert [typed.code for typed in outputs[-2:]] == [ExitCode.OK, ExitCode.OK], outputs[-2:]
         # All that is open is dropped, and what is opened anew is refused: Windows, SSH, database, hypervisor.
         early = {
             "1-back-up-acd-dbm1": run.lab.fault("acd-dbm1", "wrong_password"),
@@ -50,7 +54,8 @@ async def test_no_secret_is_found_anywhere(temporal: WorkflowEnvironment) -> Non
         for machine in ("acd-tel1", "acd-jb2"):
             run.lab.fault(machine, "wrong_password")
         run.lab.fault("acd-jb3", "host_key_changed")
-        outputs.append(await run.type("approve", *inventory, "--yes", "--by", "anna"))
+        outputs.append(await run.type("resume", *inventory, "--yes", "--by", "anna"))
+        assert outputs[-1].code == ExitCode.OK, outputs[-1]
         for step, fault in early.items():
             assert "rejected" in (await run.until_problem(step)).text
             outputs.append(await run.type("status", *inventory))

@@ -274,10 +274,12 @@ class WholeRun:
     async def decide(self, signal: Decision, **payload: str | bool | int) -> Answer:
         """Say something as the command line does, answered at once; `by` is added. A worker that is away is awaited."""
         wish = Decide(signal=signal, payload={"by": "tester", **payload})
+        # The same wish under the same id is the same wish: the server keeps it for a worker that is away.
+        update = uuid.uuid4().hex
         while True:
             try:
                 answer: Answer = await self.handle.execute_update(
-                    names.DECIDE_UPDATE, wish, id=uuid.uuid4().hex, result_type=Answer, rpc_timeout=_ANSWER
+                    names.DECIDE_UPDATE, wish, id=update, result_type=Answer, rpc_timeout=_ANSWER
                 )
             except WorkflowUpdateRPCTimeoutOrCancelledError:
                 continue

@@ -21,7 +21,7 @@ from procedure.reports import RunOutcome
 from tests.lab.whole_run import ROOT, WholeRun
 
 PATIENCE = 240
-"""Seconds for a test: two workers and a starter are processes that import everything anew."""
+"""Seconds for a run: two workers and a starter are processes that import everything anew."""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def of(folder: Path, module: str) -> tuple[str, ...]:
 
 
 @pytest.mark.whole_run
-@pytest.mark.timeout(PATIENCE)
+@pytest.mark.timeout(2 * PATIENCE)
 @pytest.mark.parametrize("gate", ["before_start", "before_power_off", "functionality"])
 async def test_a_run_of_the_previous_version_is_finished_by_this_one(
     gate: str, previous: Path, temporal: WorkflowEnvironment
