@@ -31,7 +31,7 @@ def all_hands(inventory: Inventory) -> Hands:
             databases,
             Daemon(inventory, ssh, windows),
             Backups(inventory, ssh),
-            monitoring_system(inventory),
+            monitoring_system(inventory, ssh),
             ProbeSystem(inventory, _runner(inventory, ssh, windows), databases.query),
             # Last, so that they are closed after those that use them were asked to close.
             ssh,

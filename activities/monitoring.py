@@ -1,4 +1,4 @@
-"""Monitoring: silences of an Alertmanager (API v2), or of a person.
+"""Monitoring: silences of an Alertmanager (API v2), of Nagios (`activities.nagios`), or of a person.
 
 One silence per machine, so that each side can be given back on its own. Only silences made by this product, known by
 their creator, are seen, extended or lifted. A silence is never shortened by silencing again.
@@ -15,10 +15,12 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from activities.errors import NotUnderstood, Permanent, Rejected, shortened
-from activities.hands import Act, Observe, Observed
+from activities.hands import Act, Observe, Observed, System
+from activities.nagios import NagiosSystem
 from activities.secrets import resolve
+from activities.shell import Shell
 from activities.web import beginning, client, extensions, refuse_status, translating
-from inventory.models import AlertmanagerMonitoring, Inventory
+from inventory.models import AlertmanagerMonitoring, Inventory, NagiosMonitoring
 from procedure.facts import Silence, SilencesFact
 from procedure.instructions import CreateSilence, LiftSilence
 from procedure.subjects import Silences
@@ -236,10 +238,12 @@ class ManualMonitoringSystem:
         raise Permanent(SERVICE, "monitoring is silenced by a person here", f"do it by hand: {instruction.text}")
 
 
-def monitoring_system(inventory: Inventory) -> AlertmanagerSystem | ManualMonitoringSystem:
-    """The system of the inventory's provider."""
+def monitoring_system(inventory: Inventory, shell: Shell) -> System:
+    """The system of the inventory's provider: each observes `Silences`, and creates and lifts them."""
     if isinstance(inventory.monitoring, AlertmanagerMonitoring):
         return AlertmanagerSystem(inventory, inventory.monitoring)
+    if isinstance(inventory.monitoring, NagiosMonitoring):
+        return NagiosSystem(inventory, inventory.monitoring, shell)
     return ManualMonitoringSystem()
 
 

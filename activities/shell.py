@@ -9,6 +9,8 @@ from typing import Protocol
 from activities.completed import Completed
 from activities.errors import NotUnderstood, Rejected
 
+MONITORING_SERVER = "monitoring server"
+"""Stands for its name, which the inventory does not give; no machine can be called so, with a blank."""
 KEEP = 65536
 """Characters kept of each of stdout and stderr, unless more is asked for."""
 NO_SUCH_COMMAND = (126, 127)

@@ -30,8 +30,9 @@ from activities.completed import Completed
 from activities.errors import Rejected, Transient
 from activities.hands import Act, Observe
 from activities.secrets import resolve
+from activities.shell import MONITORING_SERVER
 from activities.ssh_trouble import CAUGHT, HostKeys, sudo_refusal, translated
-from inventory.models import CommandPower, Inventory, SshConnection
+from inventory.models import CommandPower, Inventory, NagiosMonitoring, SshConnection
 from procedure.instructions import RunOn
 
 __all__ = ["KEEP", "Completed", "Ssh"]
@@ -109,7 +110,8 @@ class Ssh:
         """Run a command and wait for it.
 
         Args:
-            machine: a machine with an SSH connection, or a VM-Host whose power provider is `command`.
+            machine: a machine with an SSH connection, a VM-Host whose power provider is `command`, or the monitoring
+                server whose provider is `nagios`.
             argv: its words, which reach the command as they are.
             sudo: with root's rights, unless the connection's own user has them (`sudo: false` in the inventory).
             timeout: None: `timings.command`.
@@ -198,6 +200,9 @@ class Ssh:
         for host in self._inventory.vm_hosts:
             if host.name == name and isinstance(host.power, CommandPower):
                 return self._reached_by(name, host.power.address, host.power.port, host.power.connection)
+        monitoring = self._inventory.monitoring
+        if name == MONITORING_SERVER and isinstance(monitoring, NagiosMonitoring):
+            return self._reached_by(name, monitoring.address, monitoring.port, monitoring.connection)
         raise Rejected(name, "the inventory knows no way to run a command there", "give it an SSH connection")
 
     def _reached_by(self, name: str, address: str, port: int | None, connection: str) -> _Target:

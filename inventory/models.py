@@ -18,6 +18,7 @@ from inventory.values import (
     Address,
     Duration,
     Model,
+    NagiosHostName,
     Name,
     Port,
     ResourceName,
@@ -282,6 +283,32 @@ class AlertmanagerMonitoring(Model):
     """How long the machines of the vacated host stay silenced when the run is over: they are off on purpose."""
 
 
+class NagiosMonitoring(Model):
+    """Downtimes of Nagios: external commands over SSH, read back from its status file."""
+
+    provider: Literal["nagios"] = "nagios"
+    address: Address
+    """Of the monitoring server."""
+    connection: Name
+    port: Port | None = None
+    """None: the port of the connection."""
+    command_file: AbsolutePath = "/var/lib/nagios4/rw/nagios.cmd"
+    """`command_file` of nagios.cfg; this is where Debian's nagios4 has it."""
+    status_file: AbsolutePath = "/var/lib/nagios4/status.dat"
+    """`status_file` of nagios.cfg."""
+    host_names: dict[Name, NagiosHostName] = Field(default_factory=dict)
+    """How Nagios calls a machine (`host_name`), where that is not its name."""
+    host: Name | None = None
+    """VM-Host the monitoring server runs on; None: none of the two."""
+    downtime: Duration = timedelta(hours=2)
+    maintenance: Duration = timedelta(hours=24)
+    """How long the machines of the vacated host stay silenced when the run is over: they are off on purpose."""
+
+    def host_name(self, machine: str) -> str:
+        """How Nagios calls a machine."""
+        return self.host_names.get(machine, machine)
+
+
 class ManualMonitoring(Model):
     """A person silences monitoring."""
 
@@ -405,7 +432,7 @@ class Timings(Model):
     """Between two measurements of the outage."""
 
 
-Monitoring = Annotated[AlertmanagerMonitoring | ManualMonitoring, Field(discriminator="provider")]
+Monitoring = Annotated[AlertmanagerMonitoring | NagiosMonitoring | ManualMonitoring, Field(discriminator="provider")]
 
 
 class Inventory(Model):

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,127}")
 RESOURCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+NAGIOS_HOST_NAME = re.compile(r"[^\x00-\x1f`~!$%^&*|'\"<>?,()=;]{1,255}")
+"""Without what Nagios itself refuses in names (illegal_object_name_chars), and without the `;` of its commands."""
 ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39}")
 ABSOLUTE_PATH = re.compile(r"/[A-Za-z0-9 ._/@+-]{0,254}")
 SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/[^\x00\n]{1,254}")
@@ -104,6 +106,11 @@ ResourceName = Annotated[
     str,
     _matching(RESOURCE_NAME, "resource name", "letters, digits, dot, hyphen, underscore"),
     _shown(RESOURCE_NAME, "A resource name: letters, digits, dot, hyphen, underscore"),
+]
+NagiosHostName = Annotated[
+    str,
+    _matching(NAGIOS_HOST_NAME, "host_name of Nagios", "whatever Nagios allows, so none of `~!$%^&*|'\"<>?,()=;"),
+    _shown(NAGIOS_HOST_NAME, "A host_name of Nagios"),
 ]
 Address = Annotated[
     str,

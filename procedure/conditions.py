@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from inventory.models import Component, Inventory, Role
+from inventory.models import Component, Inventory, NagiosMonitoring, Role
 from procedure import who
 from procedure.facts import ClusterFact, Facts, LocationConstraint, NodeState, ReplicationFact
 from procedure.invariants import caught_up, channel_from, not_seen, replication_problem
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Silences, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown, warned
 from procedure.who import PAIR_WORDS, PairName
 
@@ -332,3 +332,28 @@ def machine_answers(machine: str, facts: Facts) -> Verdict:
     if fact is None or fact.state == "undecided":
         return not_seen(condition, [PowerOf(machine=machine)], facts)
     return passed(condition) if fact.state == "on" else failed(condition, "it is off", f"Start {machine} first.")
+
+
+# --- monitoring -------------------------------------------------------------------------------------------------------
+
+
+def can_be_silenced(inventory: Inventory, facts: Facts) -> Verdict:
+    """The monitoring server can be asked, and it knows every machine."""
+    condition = "monitoring can be silenced"
+    fact = facts.silences()
+    if fact is None:
+        return not_seen(condition, [Silences()], facts)
+    if fact.by_hand:
+        return not_applicable(condition, "a person does it")
+    if fact.unknown:
+        seen = f"it knows no host of these names: {', '.join(_called(inventory, m) for m in fact.unknown)}"
+        step = "Name each as Nagios does under monitoring.host_names, or let Nagios watch it; then try again."
+        return failed(condition, seen, step)
+    return passed(condition)
+
+
+def _called(inventory: Inventory, machine: str) -> str:
+    """A machine, and how the monitoring server is told to call it."""
+    monitoring = inventory.monitoring
+    name = monitoring.host_name(machine) if isinstance(monitoring, NagiosMonitoring) else machine
+    return machine if name == machine else f"{machine} (there {name})"

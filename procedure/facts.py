@@ -275,6 +275,8 @@ class SilencesFact(Value):
     by_hand: bool = False
     """True: a person does it, nothing can be observed."""
     silences: tuple[Silence, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Machines that the monitoring server does not know, so that nobody can silence them."""
 
 
 class ProbeFact(Value):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, Inventory, Machine, Role
+from inventory.models import CommandPower, Inventory, Machine, ManualMonitoring, Role
 from procedure import one_sided_check, watching, who
 from procedure import shared_stages as shared
 from procedure.as_found import AsFound, ComponentFound
@@ -393,7 +393,7 @@ def daemon_home(draft: Draft) -> str | None:
 
 def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
     """For all machines, also those that were silenced because they were off on purpose."""
-    if not isinstance(draft.inventory.monitoring, AlertmanagerMonitoring):
+    if isinstance(draft.inventory.monitoring, ManualMonitoring):
         return shared.restore_by_hand(draft, 14, "End the downtime of all machines of the cluster.", after=after)
     hosts = (draft.situation.vacated, draft.situation.surviving)
     lifted = {host: shared.lift_silence(draft, 14, host, after=after) for host in hosts}

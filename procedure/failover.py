@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, Machine, Role
+from inventory.models import CommandPower, Machine, ManualMonitoring, Role
 from inventory.values import show_duration
 from procedure import health_check, watching, who
 from procedure import shared_stages as shared
@@ -386,7 +386,7 @@ def await_servers_up(draft: Draft, *, after: Over) -> Over:
 
 def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
     """For the surviving side; the vacated side stays silenced, since it is off on purpose."""
-    if not isinstance(draft.inventory.monitoring, AlertmanagerMonitoring):
+    if isinstance(draft.inventory.monitoring, ManualMonitoring):
         return restore_by_hand(draft, after=after)
     surviving = draft.situation.surviving
     lifted = shared.lift_silence(draft, 12, surviving, after=after)
@@ -397,7 +397,7 @@ def restore_monitoring(draft: Draft, *, silenced: Over, after: Over) -> Over:
 def keep_silent(draft: Draft, *, after: Over) -> Over:
     """The vacated machines raise no alarm while they are off on purpose; the run's own downtime ends too soon."""
     monitoring, vacated = draft.inventory.monitoring, draft.situation.vacated
-    if not isinstance(monitoring, AlertmanagerMonitoring):
+    if isinstance(monitoring, ManualMonitoring):
         return after
     silence = SilenceMonitoring(
         machines=shared.sides(draft.situation)[vacated], comment=comment(draft), for_maintenance=True

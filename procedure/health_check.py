@@ -12,7 +12,14 @@ from datetime import timedelta
 from inventory.models import Inventory, Machine, Pair, Role
 from procedure import who
 from procedure.commands.pairs import missing_on
-from procedure.conditions import cluster_is_able, haproxy_serves, is_writable, node_can_take_over, nothing_moves_it
+from procedure.conditions import (
+    can_be_silenced,
+    cluster_is_able,
+    haproxy_serves,
+    is_writable,
+    node_can_take_over,
+    nothing_moves_it,
+)
 from procedure.facts import AutostartFact, BalancerFact, Facts, ProbeFact
 from procedure.invariants import (
     SPLIT_BRAIN,
@@ -41,7 +48,7 @@ from procedure.subjects import (
     Silences,
     Subject,
 )
-from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown, warned
+from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, unknown, warned
 from procedure.who import PAIR_WORDS, PairName
 
 USUAL_ROUND = timedelta(seconds=5)
@@ -116,7 +123,7 @@ def judge(situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
         _writer(situation.inventory, facts),
         *_components(situation.inventory, facts),
         _daemon(situation.inventory, facts),
-        _monitoring(facts),
+        _monitoring(situation.inventory, facts),
         *(probe_answers(probe.name, facts) for probe in situation.inventory.probes),
     )
 
@@ -424,18 +431,15 @@ def runs_once(condition: str, telephony: list[str], facts: Facts) -> Verdict:
 # --- monitoring and probes --------------------------------------------------------------------------------------------
 
 
-def _monitoring(facts: Facts) -> Verdict:
-    condition = "monitoring can be silenced"
-    fact = facts.silences()
-    if fact is None:
-        return not_seen(condition, [Silences()], facts)
-    if fact.by_hand:
-        return not_applicable(condition, "a person does it")
+def _monitoring(inventory: Inventory, facts: Facts) -> Verdict:
+    found, fact = can_be_silenced(inventory, facts), facts.silences()
+    if fact is None or found.answer is not Answer.PASS:
+        return found
     left = [silence.comment or silence.id for silence in fact.silences]
     if left:
         seen = f"silences of an earlier run are there: {', '.join(left)}"
-        return warned(condition, seen, "If no machine is off on purpose, end them at the monitoring server.")
-    return passed(condition)
+        return warned(found.condition, seen, "If no machine is off on purpose, end them at the monitoring server.")
+    return found
 
 
 def probe_answers(name: str, facts: Facts) -> Verdict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from inventory.models import AlertmanagerMonitoring
+from inventory.models import ManualMonitoring
 from inventory.values import show_duration
 from procedure import failback, failover, timing
 from procedure.as_found import AsFound
@@ -78,7 +78,7 @@ def run(draft: Draft, stage: int, direction: Literal["failover", "failback"], ho
 def keep_silent(draft: Draft, stage: int, host: str, *, after: Over) -> Over:
     """The machines of the host raise no alarm while they are off, whatever the failover left behind."""
     monitoring = draft.inventory.monitoring
-    if not isinstance(monitoring, AlertmanagerMonitoring):
+    if isinstance(monitoring, ManualMonitoring):
         draft.note(stage, f"Nobody but a person can extend the downtime of the machines of {host}.")
         return ()
     title = f"Silence all machines of {host} for {show_duration(monitoring.maintenance)}, since they stay off"
@@ -88,7 +88,7 @@ def keep_silent(draft: Draft, stage: int, host: str, *, after: Over) -> Over:
 def extend_silence(draft: Draft, host: str, *, after: Over, until: Over) -> None:
     """As long as the gate is open, which may be weeks."""
     monitoring = draft.inventory.monitoring
-    if isinstance(monitoring, AlertmanagerMonitoring):
+    if not isinstance(monitoring, ManualMonitoring):
         every = EXTENDED_AFTER * monitoring.maintenance
         draft.keep_up(silence(draft, host), every=every, after=after, until=until)
 
@@ -103,7 +103,7 @@ def silence(draft: Draft, host: str) -> SilenceMonitoring:
 def approve_return(draft: Draft, stage: int, host: str, *, after: Over) -> Over:
     """Open for as long as the work lasts. Whoever approves has booted the host, and has seen that nothing else runs."""
     question = f"Is the maintenance of {host} finished, so that it returns?"
-    if not isinstance(draft.inventory.monitoring, AlertmanagerMonitoring):
+    if isinstance(draft.inventory.monitoring, ManualMonitoring):
         question += " Until then, extend the downtime of its machines at the monitoring server by hand."
     vouched = (f"{host} has booted.", "Its machines are still off: none of them has started by itself.")
     return draft.gate(stage, "maintenance_finished", question, after=after, vouched=vouched)

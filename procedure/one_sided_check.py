@@ -12,6 +12,7 @@ from inventory.models import CommandProbe, Machine, Role
 from procedure import who
 from procedure.commands.checks import CheckPair, waiting_problem, what_has_given_up
 from procedure.conditions import (
+    can_be_silenced,
     can_return,
     cluster_is_able,
     is_writable,
@@ -51,7 +52,7 @@ from procedure.subjects import (
     Silences,
     Subject,
 )
-from procedure.verdicts import Verdict, failed, not_applicable, passed, warned
+from procedure.verdicts import Answer, Verdict, failed, passed, warned
 from procedure.who import PAIR_WORDS, PairName
 
 BY_THEMSELVES = (
@@ -272,17 +273,14 @@ def _daemon(situation: Situation, facts: Facts) -> Verdict:
 
 def _monitoring(situation: Situation, facts: Facts) -> Verdict:
     """That the machines that are off are silenced is as it should be; that others are is worth a word."""
-    condition = "monitoring can be silenced"
-    fact = facts.silences()
-    if fact is None:
-        return not_seen(condition, [Silences()], facts)
-    if fact.by_hand:
-        return not_applicable(condition, "a person does it")
+    found, fact = can_be_silenced(situation.inventory, facts), facts.silences()
+    if fact is None or found.answer is not Answer.PASS:
+        return found
     left = [m.name for m in situation.surviving_side() if _is_silenced(m.name, fact)]
     if left:
         seen = f"silenced by an earlier run, although they are on: {', '.join(left)}"
-        return warned(condition, seen, "This run lifts it at its end.")
-    return passed(condition)
+        return warned(found.condition, seen, "This run lifts it at its end.")
+    return found
 
 
 def _is_silenced(machine: str, fact: SilencesFact) -> bool:

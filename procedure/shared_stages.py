@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, CommandProbe, Inventory, Machine, Role
+from inventory.models import CommandPower, CommandProbe, Inventory, Machine, ManualMonitoring, Role
 from inventory.values import show_duration
 from procedure import who
 from procedure.commands import (
@@ -69,7 +69,7 @@ def sides(situation: Situation) -> dict[str, tuple[str, ...]]:
 
 def silence(draft: Draft, stage: int, *, comment: str, after: Over) -> Over:
     """A downtime for all machines; without access to the monitoring server a person schedules it."""
-    if not isinstance(draft.inventory.monitoring, AlertmanagerMonitoring):
+    if isinstance(draft.inventory.monitoring, ManualMonitoring):
         downtime = show_duration(draft.inventory.monitoring.downtime)
         text = f"Schedule a downtime of {downtime} for all machines of the cluster. Extend it if the run takes longer."
         task = OperatorTask(target="monitoring", instructions=text, expected=BY_HAND)

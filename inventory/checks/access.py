@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from inventory.models import (
     CommandProbe,
     HttpProbe,
     Inventory,
+    NagiosMonitoring,
     PowerTemplates,
 )
 from inventory.problems import Finding, Path
@@ -39,11 +41,15 @@ def hypervisor_connections(inventory: Inventory) -> Iterator[Finding]:
     for index, host in enumerate(inventory.vm_hosts):
         if isinstance(host.power, CommandPower):
             path: Path = ("vm_hosts", index, "power", "connection")
-            name = host.power.connection
-            ssh = [name for name, one in inventory.connections.items() if one.kind == "ssh"]
-            yield from unknown(path, name, inventory.connections, "connection")
-            if name in inventory.connections and name not in ssh:
-                yield Finding(path, f"{name!r} is no SSH connection", f"one of: {', '.join(ssh)}")
+            yield from ssh_connection(path, host.power.connection, inventory)
+
+
+def ssh_connection(path: Path, name: str, inventory: Inventory) -> Iterator[Finding]:
+    """It is known, and it is SSH."""
+    ssh = [name for name, one in inventory.connections.items() if one.kind == "ssh"]
+    yield from unknown(path, name, inventory.connections, "connection")
+    if name in inventory.connections and name not in ssh:
+        yield Finding(path, f"{name!r} is no SSH connection", f"one of: {', '.join(ssh)}")
 
 
 def power_commands(inventory: Inventory) -> Iterator[Finding]:
@@ -95,6 +101,21 @@ def monitoring_access(inventory: Inventory) -> Iterator[Finding]:
             given = "user" if monitoring.user else "password"
             wrong = "user and password only make sense together"
             yield Finding(("monitoring", given), wrong, "both, or none of them")
+    if isinstance(monitoring, NagiosMonitoring):
+        yield from ssh_connection(("monitoring", "connection"), monitoring.connection, inventory)
+        yield from _host_names(inventory, monitoring)
+
+
+def _host_names(inventory: Inventory, monitoring: NagiosMonitoring) -> Iterator[Finding]:
+    """Each is a machine's, and no two machines are one host: the downtime of the one would be the other's."""
+    path: Path = ("monitoring", "host_names")
+    for machine in monitoring.host_names:
+        yield from unknown((*path, machine), machine, machine_names(inventory), "machine")
+    called = Counter(monitoring.host_name(name) for name in machine_names(inventory))
+    for machine, host_name in monitoring.host_names.items():
+        if called[host_name] > 1:
+            wrong = f"{host_name!r} is what Nagios calls another machine too"
+            yield Finding((*path, machine), wrong, "a host_name of its own for each machine")
 
 
 def probes(inventory: Inventory) -> Iterator[Finding]:

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, HttpProbe, Inventory, SqlProbe, TcpProbe
+from inventory.models import (
+    AlertmanagerMonitoring,
+    CommandPower,
+    HttpProbe,
+    Inventory,
+    NagiosMonitoring,
+    SqlProbe,
+    TcpProbe,
+)
 from inventory.problems import Finding, Path
 
 NUMERIC = re.compile(r"[0-9.]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*")
@@ -49,6 +57,8 @@ def _addresses(inventory: Inventory) -> Iterator[tuple[Path, str]]:
             yield ("probes", index, "url"), _host(probe.url)
     if isinstance(inventory.monitoring, AlertmanagerMonitoring):
         yield ("monitoring", "url"), _host(inventory.monitoring.url)
+    if isinstance(inventory.monitoring, NagiosMonitoring):
+        yield ("monitoring", "address"), inventory.monitoring.address
 
 
 def _of_machines(inventory: Inventory) -> Iterator[tuple[Path, str]]:

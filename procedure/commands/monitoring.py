@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from inventory.models import Inventory
+from inventory.models import Inventory, NagiosMonitoring
 from inventory.values import show_duration
 from procedure.commands.base import Command
 from procedure.facts import Facts, SilencesFact
@@ -18,6 +18,10 @@ from procedure.verdicts import Verdict, failed, not_applicable, passed
 
 USUAL_REQUEST = timedelta(seconds=2)
 """One request, and reading it again."""
+USUAL_STATUS_FILES = timedelta(seconds=20)
+"""Nagios tells nothing but by its status file, every 10 s in Debian: one before, one or two afterwards."""
+STATUS_FILES = 6
+"""So many may be waited for in turn, each up to the time for a command: to look, to see longer downtimes, to verify."""
 ENOUGH_LEFT = 0.5
 """A silence with more than this part of its time left needs no extension: late enough not to pile them up, early
 enough for many attempts before it runs out."""
@@ -93,9 +97,13 @@ class SilenceMonitoring(Command):
         """The inventory's time for a command."""
         return inventory.timings.command
 
+    def at_most(self, inventory: Inventory) -> timedelta:
+        """Longer where the monitoring server only tells from time to time."""
+        return _at_most(inventory)
+
     def expected(self, inventory: Inventory) -> timedelta:
         """What it usually takes."""
-        return USUAL_REQUEST
+        return _usual(inventory)
 
 
 class LiftSilence(Command):
@@ -153,9 +161,13 @@ class LiftSilence(Command):
         """The inventory's time for a command."""
         return inventory.timings.command
 
+    def at_most(self, inventory: Inventory) -> timedelta:
+        """Longer where the monitoring server only tells from time to time."""
+        return _at_most(inventory)
+
     def expected(self, inventory: Inventory) -> timedelta:
         """What it usually takes."""
-        return USUAL_REQUEST
+        return _usual(inventory)
 
 
 def _is_silenced(machine: str, fact: SilencesFact) -> bool:
@@ -165,3 +177,12 @@ def _is_silenced(machine: str, fact: SilencesFact) -> bool:
 def _is_off(machine: str, facts: Facts) -> bool:
     fact = facts.power(machine)
     return fact is not None and fact.state == "off"
+
+
+def _usual(inventory: Inventory) -> timedelta:
+    return USUAL_STATUS_FILES if isinstance(inventory.monitoring, NagiosMonitoring) else USUAL_REQUEST
+
+
+def _at_most(inventory: Inventory) -> timedelta:
+    waits = STATUS_FILES if isinstance(inventory.monitoring, NagiosMonitoring) else 1
+    return waits * inventory.timings.command

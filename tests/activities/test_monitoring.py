@@ -23,9 +23,11 @@ from procedure.facts import SilencesFact
 from procedure.instructions import CreateSilence, LiftSilence
 from procedure.subjects import Silences
 from tests.activities.cluster import reference
+from tests.activities.recorded import RecordedShell
 
 LOCAL = Endpoint("127.0.0.1")
 HOUR = timedelta(hours=1)
+NO_SHELL = RecordedShell({})
 PASSWORD = "hunter2-never-shown"
 
 
@@ -37,7 +39,11 @@ def inventory(url: str, **more: object) -> Inventory:
 
 
 def system(url: str, **more: object) -> AlertmanagerSystem:
-    made = monitoring_system(inventory(url, **more))
+    return system_of(inventory(url, **more))
+
+
+def system_of(cluster: Inventory) -> AlertmanagerSystem:
+    made = monitoring_system(cluster, NO_SHELL)
     assert isinstance(made, AlertmanagerSystem)
     return made
 
@@ -101,7 +107,7 @@ async def test_a_dot_in_a_name_is_a_dot(alertmanager: Alertmanager) -> None:
         raw["monitoring"] = {"provider": "alertmanager", "url": alertmanager.url}
         raw["machines"][0]["name"] = "tel.one"
 
-    monitoring = monitoring_system(reference(change))
+    monitoring = monitoring_system(reference(change), NO_SHELL)
     assert isinstance(monitoring, AlertmanagerSystem)
     await monitoring.create(silence("tel.one"))
     assert alertmanager.is_silenced({"instance": "tel.one:9100"})
@@ -256,7 +262,7 @@ async def test_a_server_that_answers_drop_by_drop() -> None:
 
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    monitoring = monitoring_system(reference(hurry))
+    monitoring = system_of(reference(hurry))
     with pytest.raises(Transient, match="TimeoutError"):
         await monitoring.observe(Silences())
     await monitoring.close()
@@ -321,7 +327,7 @@ async def test_by_hand() -> None:
     def change(raw: dict[str, Any]) -> None:
         raw["monitoring"] = {"provider": "manual"}
 
-    monitoring = monitoring_system(reference(change))
+    monitoring = monitoring_system(reference(change), NO_SHELL)
     assert isinstance(monitoring, ManualMonitoringSystem)
     fact, _ = await monitoring.observe(Silences())
     assert fact == SilencesFact(by_hand=True)

@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.signatures import SignatureActivities
 from activities.steps import command_kinds
-from inventory.models import AlertmanagerMonitoring, Inventory, Machine
+from inventory.models import Inventory, Machine, ManualMonitoring
 from procedure import instructions as do
 from procedure.commands.base import Command
 from procedure.conditions import is_service
@@ -73,7 +73,7 @@ class LivingCluster(PaperCluster):
                 return ComponentFact(state="by_hand")
             case DaemonOn() if not self.inventory.daemon.commands:
                 return DaemonFact(state="by_hand")
-            case Silences() if not isinstance(self.inventory.monitoring, AlertmanagerMonitoring):
+            case Silences() if isinstance(self.inventory.monitoring, ManualMonitoring):
                 return SilencesFact(by_hand=True)
             case Silences():
                 return SilencesFact(silences=tuple(s for s in self.silences if s.until > self.now))
