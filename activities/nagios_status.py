@@ -102,10 +102,10 @@ def _downtime(block: _Block) -> Downtime:
 def _blocks(text: str) -> Iterator[_Block]:
     """The blocks that are needed; each begins with `kind {` and ends with a line of its own."""
     block: _Block | None = None
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if block is None and line.endswith(" {"):
             block = _Block(line.removesuffix(" {"), {})
-        elif block is not None and line.strip() == "}":
+        elif block is not None and line == "\t}":
             if block.kind in _NEEDED:
                 yield block
             block = None

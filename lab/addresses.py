@@ -21,6 +21,7 @@ from inventory.models import (
     AlertmanagerMonitoring,
     HttpProbe,
     Inventory,
+    NagiosMonitoring,
     Probe,
     SqlProbe,
     SshConnection,
@@ -91,6 +92,8 @@ class Site:
     """Further TCP ports of machines that the inventory's probes and signals name."""
     pages: dict[str, dict[str, Page]] = field(default_factory=dict)
     """By backend and path."""
+    speed: float = 1.0
+    """Simulated seconds in a real one."""
     reservation: socket.socket | None = None
     runtime_socket: RuntimeSocket | None = None
     """Speaks to the HAProxy of a machine."""
@@ -215,6 +218,7 @@ class _Derivation:
             storage_ports=tuple(sorted(self._storage)),
             extra_ports={machine: tuple(sorted(ports)) for machine, ports in self._extra.items()},
             pages=self._pages,
+            speed=self._speed,
             reservation=self._net.reservation,
         )
 
@@ -324,6 +328,10 @@ class _Derivation:
             data["url"] = f"{url.scheme}://{address}:{self._net.port(url.port or default, [address])}"
             data["password"] = self._secret(monitoring.password) if monitoring.password else None
             data["tls"] = self._tls(data["tls"])
+        if isinstance(monitoring, NagiosMonitoring):
+            data["address"] = self._net.of(monitoring.address)
+            wanted = monitoring.port or self._connection_port(monitoring.connection)
+            data["port"] = self._net.port(wanted, [data["address"]])
         return data
 
     def _tls(self, tls: dict[str, Any] | None) -> dict[str, Any] | None:

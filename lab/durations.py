@@ -47,6 +47,9 @@ class Durations:
     command: float = 0.5
     """What a short command takes (`pcs` needs longer, being Python)."""
     pcs: float = 1.5
+    nagios_status: float = 10.0
+    """Between two status files of Nagios: `status_update_interval` of Debian's nagios.cfg. In the lab at least a real
+    second, since the file tells its time in whole ones."""
     daemon: float = 4.0
     """For AcdGroupDistribute to start or stop."""
 

@@ -11,13 +11,13 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from inventory.models import AlertmanagerMonitoring, CommandPower, Inventory
+from inventory.models import AlertmanagerMonitoring, CommandPower, Inventory, NagiosMonitoring
 from lab.addresses import Site, derive
 from lab.alertmanager import Alertmanager, BasicCredentials
 from lab.auditors import Auditors, Violation
@@ -29,7 +29,8 @@ from lab.durations import Durations
 from lab.faults import Fault, FaultKind
 from lab.journal import Journal
 from lab.listening import Endpoint
-from lab.stations import AddressStation, Follower, HypervisorStation, Station
+from lab.nagios import Nagios
+from lab.stations import MONITORING, AddressStation, Follower, HypervisorStation, NagiosStation, Station
 from lab.truth import truth_of
 from lab.watching import Effect, Operation
 from lab.world import World
@@ -62,6 +63,7 @@ class Lab:
         self.world: World
         self.auditors: Auditors
         self.monitoring: Alertmanager | None = None
+        self.nagios: Nagios | None = None
         self.callers: RequestCaller | None = None
         self.agents: Sessions | None = None
 
@@ -144,10 +146,12 @@ class Lab:
     def silenced(self) -> set[str]:
         """Machines that monitoring is silent about now."""
         configured = self.inventory.monitoring
-        if self.monitoring is None or not isinstance(configured, AlertmanagerMonitoring):
-            return set()
         names = [machine.name for machine in self.inventory.machines]
-        return {name for name in names if self.monitoring.is_silenced({configured.label: name})}
+        if self.nagios is not None and isinstance(configured, NagiosMonitoring):
+            return {name for name in names if self.nagios.is_silenced(configured.host_name(name))}
+        if self.monitoring is not None and isinstance(configured, AlertmanagerMonitoring):
+            return {name for name in names if self.monitoring.is_silenced({configured.label: name})}
+        return set()
 
     def truth(self) -> dict[str, Any]:
         """The whole truth, comparable: two runs that end alike give equal answers."""
@@ -256,7 +260,7 @@ class Lab:
             if isinstance(host.power, CommandPower)
         ]
         addresses = AddressStation(self.world, self.site, self._balancers())
-        self._followers = [*self._stations.values(), *hypervisors, addresses]
+        self._followers = [*self._stations.values(), *hypervisors, *self._nagios_station(), addresses]
         self.auditors = Auditors(self.world, self.silenced)
         self.world.watch(_Waker(self._stations, addresses))
         self._write_known_hosts()
@@ -297,7 +301,18 @@ class Lab:
             if isinstance(host.power, CommandPower):
                 port = host.power.port or self.inventory.connections[host.power.connection].port
                 lines.append(_host_line(self.site, host.name, host.power.address, port))
+        server = self.inventory.monitoring
+        if isinstance(server, NagiosMonitoring):
+            port = server.port or self.inventory.connections[server.connection].port
+            lines.append(_host_line(self.site, MONITORING, server.address, port))
         self.site.known_hosts.write_text("".join(lines), encoding="utf-8")
+
+    def _nagios_station(self) -> Iterator[NagiosStation]:
+        configured = self.inventory.monitoring
+        if isinstance(configured, NagiosMonitoring):
+            station = NagiosStation(self.world, self.site, configured)
+            self.nagios = station.nagios
+            yield station
 
     async def _start_monitoring(self) -> None:
         configured = self.inventory.monitoring
@@ -344,6 +359,7 @@ class Lab:
         if self.monitoring is not None:
             await self.monitoring.stop()
             self.monitoring = None
+        self.nagios = None
 
     async def _runtime_socket(self, machine: str, request: bytes) -> bytes:
         """Pass lines on to the real HAProxy of a machine, as its socket takes them.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 from aiohttp import web
 
-from inventory.models import CommandPower, Machine, SshConnection, VmHost, WinRmConnection
+from inventory.models import CommandPower, Machine, NagiosMonitoring, SshConnection, VmHost, WinRmConnection
 from lab.addresses import Page, Site
 from lab.backends import HttpBackend, TcpBackend, VirtualAddress
 from lab.balancer_station import BalancerStation
@@ -18,9 +19,11 @@ from lab.database import DatabaseServer
 from lab.database_world import FIRST_CLIENT_THREAD, SimulatedDatabase
 from lab.hypervisor import Hypervisor
 from lab.listening import Endpoint, Gate, Silence
+from lab.nagios import Clock, Nagios
 from lab.shell import Shell
 from lab.shell_common import SiteCommands, SocatCommand, UptimeCommand, common_handlers
 from lab.shell_files import FileCommands
+from lab.shell_nagios import NagiosCommands
 from lab.shell_pairs import PairCommands
 from lab.shell_services import ServiceCommands
 from lab.ssh import SshServer
@@ -29,6 +32,8 @@ from lab.winrm import Account, WinRmServer, WinRmSettings
 from lab.world import World
 
 _LOG = logging.getLogger(__name__)
+MONITORING = "monitoring"
+"""The monitoring server's name in faults, journal and unknown commands."""
 
 
 class Listening(Protocol):
@@ -218,29 +223,17 @@ class Station(Follower):
             await self.balancer.close()
 
 
-class HypervisorStation(Follower):
-    """The SSH server of a VM-Host."""
+class SshStation(Follower):
+    """The SSH server of something that is always on, apart from faults."""
 
-    def __init__(self, world: World, site: Site, host: VmHost) -> None:
-        super().__init__(host.name)
-        power = host.power
-        if not isinstance(power, CommandPower):
-            raise TypeError(f"{host.name} has no power commands")
-        connection = site.inventory.connections[power.connection]
-        if not isinstance(connection, SshConnection):
-            raise TypeError(f"{host.name}: a hypervisor is reached by SSH")
-        shell = Shell(world, host.name, user_is_root=connection.user == "root")
-        shell.knows(common_handlers(shell))
-        shell.knows(Hypervisor(world, host, shell).handlers())
-        endpoint = Endpoint(power.address, power.port or connection.port)
+    def __init__(self, world: World, name: str, management: SshServer) -> None:
+        super().__init__(name)
         self._world = world
         self._key_changed = False
-        self.management = SshServer(
-            endpoint, shell, user=connection.user, client_key=site.client_key, host_key=site.host_key(host.name)
-        )
+        self.management = management
 
     async def follow(self) -> None:
-        """A hypervisor is always on, apart from faults."""
+        """Start and stop, hang and refuse as the faults have it."""
         faults, server = self._world.faults, self.management
         server.refuses_all = faults.holds("wrong_password", self.name)
         if faults.holds("hangs", self.name):
@@ -258,6 +251,49 @@ class HypervisorStation(Follower):
         """Stop the server."""
         self.management.gate.open()
         await self.management.stop()
+
+
+class HypervisorStation(SshStation):
+    """A VM-Host."""
+
+    def __init__(self, world: World, site: Site, host: VmHost) -> None:
+        power = host.power
+        if not isinstance(power, CommandPower):
+            raise TypeError(f"{host.name} has no power commands")
+        connection = site.inventory.connections[power.connection]
+        if not isinstance(connection, SshConnection):
+            raise TypeError(f"{host.name}: a hypervisor is reached by SSH")
+        shell = Shell(world, host.name, user_is_root=connection.user == "root")
+        shell.knows(common_handlers(shell))
+        shell.knows(Hypervisor(world, host, shell).handlers())
+        endpoint = Endpoint(power.address, power.port or connection.port)
+        key = site.host_key(host.name)
+        server = SshServer(endpoint, shell, user=connection.user, client_key=site.client_key, host_key=key)
+        super().__init__(world, host.name, server)
+
+
+class NagiosStation(SshStation):
+    """A monitoring server with Nagios, which watches each machine: a PING, and its components."""
+
+    def __init__(
+        self, world: World, site: Site, monitoring: NagiosMonitoring, *, clock: Clock = lambda: datetime.now(UTC)
+    ) -> None:
+        connection = site.inventory.connections[monitoring.connection]
+        if not isinstance(connection, SshConnection):
+            raise TypeError("a monitoring server with Nagios is reached by SSH")
+        hosts = {
+            monitoring.host_name(m.name): ["PING", *(c.name for c in site.inventory.components_on(m))]
+            for m in site.inventory.machines
+        }
+        interval = max(1.0, world.durations.nagios_status / site.speed)
+        self.nagios = Nagios(hosts, status_update_interval=interval, clock=clock)
+        shell = Shell(world, MONITORING, user_is_root=connection.user == "root")
+        shell.knows(common_handlers(shell))
+        shell.knows(NagiosCommands(shell, self.nagios, monitoring).handlers())
+        endpoint = Endpoint(monitoring.address, monitoring.port or connection.port)
+        key = site.host_key(MONITORING)
+        server = SshServer(endpoint, shell, user=connection.user, client_key=site.client_key, host_key=key)
+        super().__init__(world, MONITORING, server)
 
 
 class AddressStation(Follower):
