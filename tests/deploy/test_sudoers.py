@@ -22,19 +22,21 @@ from activities.errors import SystemTrouble
 from activities.hands import System
 from activities.haproxy import HaproxySystem
 from activities.machines import Machines
+from activities.nagios import NagiosSystem
 from activities.pacemaker import Pacemaker
 from activities.services import Services
 from activities.shell import KEEP
 from activities.windows import Windows
-from inventory.models import Inventory
+from inventory.models import Inventory, NagiosMonitoring
 from procedure import failback, failover, health_check
 from procedure.as_found import AsFound
 from procedure.commands.base import Command
 from procedure.facts import Facts
-from procedure.instructions import RunOn, SetServers
+from procedure.instructions import LiftSilence, RunOn, SetServers
 from procedure.plan import Observe, Plan
 from procedure.situation import Situation
 from procedure.subjects import BackupAt, ClusterOn, SnapshotOf
+from tests.activities.test_nagios import taken_now
 from tests.deploy.sudoers import Rule, read
 from tests.procedure.altered import unseen
 from tests.procedure.paper_cluster import PaperCluster
@@ -139,6 +141,14 @@ async def observed(inventory: Inventory) -> list[Sent]:
     return sent
 
 
+async def sent_to_nagios() -> list[Sent]:
+    """A downtime is seen and ended. The monitoring server is called `nagios` in the delivered file."""
+    settings = NagiosMonitoring(address="127.0.0.1", connection="linux")
+    shell = RecordingShell(0, taken_now("05-extended"), "")
+    await NagiosSystem(cluster(), settings, shell).lift(LiftSilence(machines=("acd-tel1",)))
+    return [("nagios", argv) for _, argv in shell.sent]
+
+
 def makers(inventory: Inventory, shell: RecordingShell, windows: Windows) -> tuple[Callable[[], System], ...]:
     return (
         lambda: Services(inventory, shell, windows),
@@ -177,7 +187,8 @@ def rules() -> list[Rule]:
 async def needed() -> set[Sent]:
     """All that is sent with root's rights."""
     usual, older = cluster(), cluster(sysv=True)
-    return {*acted(usual), *acted(older), *await observed(usual), *await observed(older)}
+    seen = (*await observed(usual), *await observed(older))
+    return {*acted(usual), *acted(older), *seen, *await sent_to_nagios()}
 
 
 # --- what is allowed --------------------------------------------------------------------------------------------------
@@ -188,7 +199,7 @@ async def test_what_is_sent_is_known_here(needed: set[Sent]) -> None:
     programs = {argv[0] for _, argv in needed}
     assert programs == {
         *("systemctl", "service", "shutdown", "flock", "mv", "rm", "stat", "tail", "sha256sum"),
-        *("crm_mon", "cibadmin", "drbdsetup", "pcs", "socat", "virsh"),
+        *("crm_mon", "cibadmin", "drbdsetup", "pcs", "socat", "virsh", "cat", "timeout"),
     }
 
 
@@ -223,6 +234,9 @@ def test_no_rule_leaves_more_open_than_digits(rules: list[Rule]) -> None:
         ("acd-dbm1", "sha256sum -- /srv/backup/../../etc/shadow"),
         ("acd-dbm1", f"flock --nonblock --conflict-exit-code 75 {DUMP}.lock sh -c id"),
         ("acd-jb1", "pcs node standby acd-store1"),
+        ("acd-jb1", "cat /var/lib/nagios4/status.dat"),
+        ("nagios", "cat /etc/shadow"),
+        ("nagios", "timeout 5 dd bs=4096 iflag=fullblock conv=nocreat,notrunc status=none of=/etc/passwd"),
         ("acd-store1", "pcs node standby acd-lb1"),
         ("acd-store1", "drbdsetup down r0"),
         ("vm-host-1", "virsh --connect qemu:///system destroy acd-tel2"),

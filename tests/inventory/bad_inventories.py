@@ -65,6 +65,22 @@ def told(what: str, old: str, new: str, *, path: str, line: str, says: str) -> B
     return Bad(what, changes, f"notifications.{path}", line, says)
 
 
+MONITORING = REFERENCE.read_text().partition("\nmonitoring:\n")[2].partition("#\n# Nagios:")[0]
+"""What the reference says about its Alertmanager."""
+NAGIOS = """  provider: nagios
+  address: 10.77.0.5
+  connection: linux
+  command_file: /var/lib/nagios4/rw/nagios.cmd
+  host_names: {acd-jb1: acd-jb1.example.com}
+"""
+
+
+def nagios(what: str, old: str, new: str, *, path: str, line: str, says: str) -> Bad:
+    """The reference with Nagios instead of an Alertmanager, and a single change in that."""
+    assert old in NAGIOS, f"{what}: there is no {old!r}"
+    return Bad(what, ((MONITORING, NAGIOS.replace(old, new, 1)),), path, line, says)
+
+
 TEL1 = "{name: acd-tel1, role: telephony, host: vm-host-1, address: 10.77.0.21, os: windows, connection: windows}"
 JB1 = "{name: acd-jb1, role: web, host: vm-host-1, address: 10.77.0.31, connection: linux}"
 JB2 = "{name: acd-jb2, role: web, host: vm-host-1, address: 10.77.0.32, connection: linux}"
@@ -894,6 +910,62 @@ MORE = (
         path="monitoring.user",
         line="user: failover # default",
         says="both, or none of them",
+    ),
+    nagios(
+        "a Nagios that is reached by an unknown connection",
+        "  connection: linux\n",
+        "  connection: linuks\n",
+        path="monitoring.connection",
+        line="connection: linuks",
+        says="did you mean 'linux'",
+    ),
+    nagios(
+        "a Nagios that is reached by WinRM",
+        "  connection: linux\n",
+        "  connection: windows\n",
+        path="monitoring.connection",
+        line="connection: windows",
+        says="'windows' is no SSH connection",
+    ),
+    nagios(
+        "a Nagios at an address of nobody",
+        "  address: 10.77.0.5\n",
+        "  address: 10.77.0.500\n",
+        path="monitoring.address",
+        line="10.77.0.500",
+        says="is no IP address",
+    ),
+    nagios(
+        "a host_name of Nagios for an unknown machine",
+        "{acd-jb1: acd-jb1.example.com}",
+        "{acd-jb9: acd-jb1.example.com}",
+        path="monitoring.host_names.acd-jb9",
+        line="acd-jb9",
+        says="there is no machine 'acd-jb9'",
+    ),
+    nagios(
+        "a host_name of Nagios that two machines have",
+        "{acd-jb1: acd-jb1.example.com}",
+        "{acd-jb1: acd-jb2}",
+        path="monitoring.host_names.acd-jb1",
+        line="acd-jb2}",
+        says="what Nagios calls another machine too",
+    ),
+    nagios(
+        "a host_name that would be two words of a command of Nagios",
+        "{acd-jb1: acd-jb1.example.com}",
+        "{acd-jb1: 'acd-jb1;1'}",
+        path="monitoring.host_names.acd-jb1",
+        line="acd-jb1;1",
+        says="is no host_name of Nagios",
+    ),
+    nagios(
+        "a command file of Nagios with a shell's words in it",
+        "/var/lib/nagios4/rw/nagios.cmd",
+        "/var/lib/nagios4/rw/$(id)",
+        path="monitoring.command_file",
+        line="$(id)",
+        says="is no absolute path",
     ),
     one(
         "TLS for an address without it",

@@ -197,6 +197,8 @@ WRONG: list[tuple[str, Change, Answer, str]] = [
     ("the daemon nowhere", lambda f: seen(f, DaemonOn(machine="acd-tel1"), DaemonFact(state="stopped")), FAIL, "none"),
     ("monitoring is not reached", lambda f: not_seen_any_more(f, Silences()), UNKNOWN, "connection lost"),
     ("silences of an earlier run", silenced, WARN, "an earlier run"),
+    ("monitoring does not know a machine",
+     lambda f: seen(f, Silences(), SilencesFact(unknown=("acd-jb1",))), FAIL, "no host of these names: acd-jb1"),
     ("a probe fails",
      lambda f: seen(f, ProbeOf(name="soap"), ProbeFact(ok=False, detail="HTTP 503")), FAIL, "HTTP 503"),
 ]  # fmt: skip
