@@ -106,7 +106,7 @@ class NagiosSystem:
         status = await self._read()
         own = [d for machine in instruction.machines for d in _own(status, self._hosts[machine])]
         await self._write(_deleted(own))
-        return f"{len(own)} downtimes ended"
+        return f"Nagios was told to end {len(own)} downtimes"
 
     def _must_know(self, machines: Iterable[str], status: Status) -> None:
         unknown = [f"{m} (host {self._hosts[m]})" for m in machines if self._hosts[m] not in status.services]

@@ -51,7 +51,7 @@ class Fault:
     """Something that goes wrong.
 
     Attributes:
-        machine: its name, that of a VM-Host, or `*` for all.
+        machine: its name, that of a VM-Host, `monitoring` for a monitoring server with Nagios, or `*` for all.
         kind: what goes wrong.
         operation: which operation, as a pattern such as `systemctl stop *`, `connect`, `Stop-Service *`, `query *`. For
             `service_stuck` the service, for `sudo_denied` the command, for `haproxy_differs` what differs: `weight` or

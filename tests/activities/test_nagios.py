@@ -202,7 +202,7 @@ async def test_nothing_is_deleted_before_the_longer_one_is_seen() -> None:
 
 async def test_lifting_names_the_kind_of_each_and_leaves_those_of_others() -> None:
     monitoring, shell = recording(taken_now("05-extended"))
-    assert await monitoring.lift(LiftSilence(machines=("acd-tel1",))) == "3 downtimes ended"
+    assert await monitoring.lift(LiftSilence(machines=("acd-tel1",))) == "Nagios was told to end 3 downtimes"
     (written,) = shell.written
     assert written is not None
     assert [line.split()[1] for line in written.splitlines()] == [
@@ -370,7 +370,7 @@ async def test_lifts_what_it_is_told_and_nothing_else(server: Server) -> None:
     assert set(await seen(server.monitoring)) == {"acd-tel2"}
     assert server.nagios.objects_in_downtime("acd-tel1") == {None}, "the one of Anna"
     assert not server.nagios.is_silenced("acd-jb1.example.com")
-    assert await server.monitoring.lift(LiftSilence(machines=("acd-tel1",))) == "0 downtimes ended"
+    assert await server.monitoring.lift(LiftSilence(machines=("acd-tel1",))) == "Nagios was told to end 0 downtimes"
 
 
 async def test_one_that_begins_later_silences_nobody_and_is_lifted_all_the_same(server: Server) -> None:

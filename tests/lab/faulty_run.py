@@ -63,9 +63,11 @@ class FaultyRun:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, temporal: WorkflowEnvironment, *, vacate: str = "vm-host-1") -> AsyncIterator[FaultyRun]:
+    async def start(
+        cls, temporal: WorkflowEnvironment, *, vacate: str = "vm-host-1", inventory: Inventory | None = None
+    ) -> AsyncIterator[FaultyRun]:
         """Begin a run and wait until it asks whether it may begin: the health check has found nothing."""
-        inventory = in_a_hurry(load(REFERENCE))
+        inventory = in_a_hurry(inventory or load(REFERENCE))
         async with WholeRun.start(
             temporal, vacate=vacate, worker="inside", speed=SPEED, callers=False, inventory=inventory
         ) as run:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from inventory.models import Component, Inventory
+from inventory.models import Component, Inventory, NagiosMonitoring
 from procedure.commands import (
     AwaitDrained,
     CheckPair,
@@ -14,6 +14,7 @@ from procedure.commands import (
     ClearMove,
     CutPower,
     EndSessions,
+    LiftSilence,
     MovePair,
     RejoinNode,
     SetMaintenance,
@@ -601,6 +602,23 @@ def test_a_silence_is_renewed_when_half_of_it_is_over(left: timedelta, answer: A
     for only_extend in (False, True):
         command = SilenceMonitoring(machines=("acd-jb1",), comment="x", only_extend=only_extend)
         assert command.wanted(situation, facts).answer is answer
+
+
+def test_downtimes_of_nagios_take_as_long_as_its_status_files(inventory: Inventory) -> None:
+    nagios = NagiosMonitoring(address="10.77.0.5", connection="linux")
+    watched = inventory.model_copy(update={"monitoring": nagios})
+    for command in (SilenceMonitoring(machines=("acd-jb1",), comment="x"), LiftSilence(machines=("acd-jb1",))):
+        assert command.at_most(inventory) == command.deadline(inventory) == inventory.timings.command
+        assert command.at_most(watched) == 6 * inventory.timings.command
+        assert command.expected(inventory) < command.expected(watched) < inventory.timings.command
+
+
+def test_a_machine_that_nagios_does_not_know_is_not_silenced(situation: Situation) -> None:
+    silence = Silence(id="a", machines=("acd-jb1",), until=NOW + timedelta(hours=2))
+    facts = seen(PAPER, Silences(), SilencesFact(silences=(silence,), unknown=("acd-jb2",)))
+    found = SilenceMonitoring(machines=("acd-jb1", "acd-jb2"), comment="x").wanted(situation, facts)
+    assert (found.answer, found.reason) == (Answer.FAIL, "not: acd-jb2")
+    assert LiftSilence(machines=("acd-jb2",)).wanted(situation, facts).answer is Answer.PASS
 
 
 def test_what_a_move_leaves_is_cleared_and_a_standby_is_ended(inventory: Inventory, facts: Facts) -> None:
