@@ -1,0 +1,307 @@
+"""The real lab: hosts, network, power, simulated Windows, callers, auditors, in one process that owns them all.
+
+async with RealLab.start() as lab:
+    ...  # lab.inventory_path and lab.environment are what a worker needs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from inventory.models import Inventory, Pair, Role
+from lab.callers import RequestCaller
+from lab.real import database, network
+from lab.real.auditors import Auditors
+from lab.real.furnish import FRONTENDS, Durations, Furnisher, plans
+from lab.real.host import Host, kill_cgroup, remove_cgroup
+from lab.real.image import image
+from lab.real.pacemaker import POWER_PORT
+from lab.real.places import Places, cgroup_root
+from lab.real.power import PowerController, Powered
+from lab.real.requirements import refuse_where_impossible
+from lab.real.site import Options, RealSite, derive
+from lab.real.truth import Truth
+from lab.real.windows import SimulatedWindowsMachines
+
+_LOOK_SECONDS = 0.1
+_SETTLED_SECONDS = 90.0
+_CALL_SECONDS = 0.1
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+# systemd takes seven of them on each host.
+_INOTIFY_NEEDED = 512
+
+
+class RealLabError(Exception):
+    """The lab does not come to its normal state; with what is missing."""
+
+
+class RealLab:
+    """A running cluster of real hosts. Made by `RealLab.start`."""
+
+    def __init__(self, places: Places, options: Options, durations: Durations) -> None:
+        self.places = places
+        self.options = options
+        self._durations = durations
+        self.hosts: dict[str, Host] = {}
+        self.times: dict[str, float] = {}
+        """Seconds that each part of the start took."""
+        self.site: RealSite
+        self.truth: Truth
+        self.auditors: Auditors
+        self.windows: SimulatedWindowsMachines
+        self.power: PowerController
+        self.callers: RequestCaller | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        places: Places | None = None,
+        *,
+        options: Options | None = None,
+        durations: Durations | None = None,
+        callers: bool = True,
+    ) -> AsyncIterator[RealLab]:
+        """Start the cluster in its normal state; it ends with the context and leaves nothing behind but the image.
+
+        Args:
+            places: where it keeps its files; None: the default.
+            options: what differs from site to site.
+            durations: how long the small services take.
+            callers: whether somebody asks for a page all the time.
+
+        Raises:
+            ImpossibleError: this machine can't carry it; with what is missing.
+            RealLabError: it does not come to its normal state.
+        """
+        lab = cls(places or Places.default(), options or Options(), durations or Durations())
+        refuse_where_impossible()
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_only_one(lab.places))
+            stack.callback(lab._clean_up)
+            await lab._begin(callers=callers)
+            stack.push_async_callback(lab._end)
+            yield lab
+
+    # --- what a test or a demo looks at ------------------------------------------------------------------------------
+
+    @property
+    def inventory(self) -> Inventory:
+        """The derived inventory."""
+        return self.site.inventory
+
+    @property
+    def inventory_path(self) -> Path:
+        """The derived inventory's file."""
+        return self.site.common.inventory_path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables with the secrets that the inventory names by `env:`."""
+        return dict(self.site.common.environment)
+
+    def status(self) -> dict[str, Any]:
+        """In short: who is on, who holds what."""
+        pairs = self.inventory.pairs
+        return {
+            "hosts": {name: "on" if outlet.on else "off" for name, outlet in self.outlets.items()},
+            "storage": self.truth.holders(pairs.storage.address, pairs.storage.machines),
+            "load_balancer": self.truth.holders(pairs.load_balancer.address, pairs.load_balancer.machines),
+            "writer": self.truth.writer(),
+            "violations": [str(violation) for violation in self.auditors.violations],
+            "times": self.times,
+        }
+
+    @property
+    def outlets(self) -> dict[str, Powered]:
+        """Everything that the power controller can switch."""
+        return {**self.hosts, **self.windows.outlets}
+
+    # --- what a test or a demo does ----------------------------------------------------------------------------------
+
+    def set_line(self, *, up: bool) -> None:
+        """Cut the line between the sites, or mend it."""
+        network.set_line(up=up)
+
+    async def reset(self) -> None:
+        """Begin anew with hosts that have never run: same addresses, keys and secrets."""
+        callers = self.callers is not None
+        await self._end(site=False)
+        await self._begin(callers=callers, site=False)
+
+    # --- beginning and end -------------------------------------------------------------------------------------------
+
+    async def _begin(self, *, callers: bool, site: bool = True) -> None:
+        began = time.monotonic()
+        if site:
+            self._clean_up()
+            shutil.rmtree(self.places.site, ignore_errors=True)
+        base = await asyncio.to_thread(image, self.places.home)
+        self._took("image", began)
+        began = time.monotonic()
+        if site:
+            self.site = derive(self.places.site, self.options)
+        self._furnish(base)
+        network.up()
+        self.windows = SimulatedWindowsMachines(self.site)
+        await self.windows.start()
+        self.power = PowerController(network.CONTROLLER, POWER_PORT, self.outlets)
+        await self.power.start()
+        await asyncio.gather(*(host.power_on() for host in self.hosts.values()))
+        self._took("boot", began)
+        began = time.monotonic()
+        await self._first_start()
+        await self.normal_state()
+        self._took("settle", began)
+        self.auditors = Auditors(self)
+        self.auditors.start()
+        if callers:
+            address = self.inventory.pairs.load_balancer.address
+            url = f"http://{address}:{FRONTENDS['web']}/CarrierPortal/login"
+            self.callers = RequestCaller(url, interval_seconds=_CALL_SECONDS)
+            self.callers.start()
+
+    def _took(self, what: str, since: float) -> None:
+        self.times[what] = round(time.monotonic() - since, 2)
+
+    def _furnish(self, base: Path) -> None:
+        if int(_INOTIFY.read_text()) < _INOTIFY_NEEDED:
+            _INOTIFY.write_text(str(_INOTIFY_NEEDED))
+        furnisher = Furnisher(self.site, base, self._durations)
+        for plan in plans(self.inventory):
+            host = Host(plan, base, self.places.hosts / plan.name, self._power_changed)
+            furnisher.furnish(plan.name, host.files)
+            self.hosts[plan.name] = host
+        self.truth = Truth(self.inventory, self.hosts)
+
+    def _power_changed(self, name: str) -> None:
+        auditors = getattr(self, "auditors", None)
+        if auditors is not None:
+            auditors.power_changed(name)
+
+    async def _first_start(self) -> None:
+        names = [m.name for m in self.inventory.machines if m.role in (Role.DATABASE_MASTER, Role.DATABASE_REPLICA)]
+        for name in names:
+            await self.until(partial(_answers, self.hosts[name]), f"the database of {name} answers")
+            await asyncio.to_thread(database.begin, self.hosts[name], self.site)
+        await asyncio.to_thread(database.replicate, self.hosts, self.site)
+
+    async def normal_state(self) -> None:
+        """Wait until the cluster is as the inventory says it normally is.
+
+        Raises:
+            RealLabError: it does not come to it.
+        """
+        pairs = self.inventory.pairs
+        await asyncio.gather(self._begins_on_first(pairs.storage), self._begins_on_first(pairs.load_balancer))
+        for name in (
+            pairs.load_balancer.machines if self.options.haproxy == "service" else pairs.load_balancer.machines[:1]
+        ):
+            await self.until(partial(self._all_up, name), f"every server is UP on {name}")
+        for link in self.inventory.database.replication:
+            await self.until(partial(self._replicates, link.replica), f"{link.replica} replicates")
+
+    async def _begins_on_first(self, pair: Pair) -> None:
+        first = next(name for name in pair.machines if self.inventory.machine(name).normal == "active")
+        await self._holds(pair)
+        if self.truth.holders(pair.address, pair.machines) == [first]:
+            return
+        # Where a pair begins is chance: nothing in it prefers a node.
+        other = next(name for name in pair.machines if name != first)
+        await self.hosts[first].run("pcs", "node", "standby", other)
+        await self.until(
+            lambda: self.truth.holders(pair.address, pair.machines) == [first], f"{pair.address} on {first}"
+        )
+        await self.hosts[first].run("pcs", "node", "unstandby", other)
+
+    async def _holds(self, pair: Pair) -> None:
+        await self.until(
+            lambda: bool(self.truth.holders(pair.address, pair.machines)), f"somebody holds {pair.address}"
+        )
+
+        async def both() -> bool:
+            return len((await self.truth.pair(pair)).online) == len(pair.machines)
+
+        await self.until(both, f"both nodes of {pair.machines} are online")
+
+    def _all_up(self, name: str) -> bool:
+        states = self.truth.balancer(name)
+        return states is not None and all(state.startswith("UP") for state in states.values())
+
+    def _replicates(self, replica: str) -> bool:
+        status = self.truth.replication(replica)
+        return status is not None and (status["Slave_IO_Running"], status["Seconds_Behind_Master"]) == ("Yes", 0)
+
+    async def until(
+        self, predicate: Callable[[], bool | Awaitable[bool]], what: str, seconds: float = _SETTLED_SECONDS
+    ) -> None:
+        """Wait until something is so. Daemons tell no event to those outside, so it is looked at again.
+
+        Raises:
+            RealLabError: it is not so in time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    if trouble := next((host.trouble for host in self.hosts.values() if host.trouble), ""):
+                        raise RealLabError(trouble)
+                    found = predicate()
+                    if await found if isinstance(found, Awaitable) else found:
+                        return
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise RealLabError(f"not so within {seconds:g} s: {what}") from None
+
+    async def _end(self, *, site: bool = True) -> None:
+        del site
+        if self.callers is not None:
+            await self.callers.stop()
+            self.callers = None
+        await self.auditors.stop()
+        await self.power.stop()
+        await self.windows.stop()
+        await asyncio.gather(*(host.destroy() for host in self.hosts.values()))
+        network.down()
+
+    def _clean_up(self) -> None:
+        """Take away whatever a lab has left on this machine, also one that was killed."""
+        kill_cgroup(cgroup_root())
+        network.down()
+        shutil.rmtree(self.places.hosts, ignore_errors=True)
+        remove_cgroup(cgroup_root())
+        for leftover in (self.places.ready, self.places.control):
+            leftover.unlink(missing_ok=True)
+
+
+def _answers(host: Host) -> bool:
+    try:
+        database.Local(host).close()
+    except (pymysql.Error, OSError):
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _only_one(places: Places) -> Iterator[None]:
+    places.home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RealLabError(f"another real lab runs on this machine: {places.home}") from None
+        yield
+    finally:
+        os.close(descriptor)
