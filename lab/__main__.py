@@ -1,4 +1,7 @@
-"""`python -m lab up --inventory FILE`: a simulated cluster in the foreground, with a control endpoint."""
+"""`python -m lab up --inventory FILE`: a simulated cluster in the foreground, with a control endpoint.
+
+`python -m lab real …`: a cluster of real hosts; see `lab.real.command`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from inventory.loading import load
 from inventory.models import Inventory
 from inventory.problems import InventoryError
 from lab.control import Control
-from lab.lab import Lab, environment_file
+from lab.environment import environment_file
+from lab.lab import Lab
+from lab.real import command as real
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _BAD_INPUT = 2
@@ -24,6 +29,8 @@ _BAD_INPUT = 2
 
 def main() -> int:
     """Run until told to end; 0 after a clean end, 2 for bad input."""
+    if sys.argv[1:2] == ["real"]:
+        return real.main(sys.argv[2:])
     arguments = _arguments()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     if arguments.die_with_parent:
@@ -38,7 +45,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m lab", description="A simulated cluster on loopback.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab", description="A simulated cluster on loopback; `real`: real hosts."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="run in the foreground; one JSON line tells when it is ready and where it is")
     up.add_argument("--inventory", type=Path, required=True, help="any inventory; addresses and secrets are replaced")
@@ -76,7 +85,7 @@ def _ready(lab: Lab, control: Control) -> dict[str, object]:
     return {
         "directory": str(lab.site.directory),
         "inventory": str(lab.inventory_path),
-        "environment": str(environment_file(lab)),
+        "environment": str(environment_file(lab.site.directory, lab.environment)),
         "control": control.url,
         "token": str(control.token_file),
         "speed": lab.speed,

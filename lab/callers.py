@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -307,3 +307,19 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
+
+
+def counted(users: Mapping[str, RequestCaller | Sessions]) -> dict[str, object]:
+    """What became of users of the cluster so far, as plain data."""
+    return {
+        name: {
+            "attempted": source.tally.attempted,
+            "served": source.tally.served,
+            "lost": source.tally.lost,
+            "refused": source.tally.refused,
+            "outages": len(source.tally.outages),
+            "outage_seconds": round(source.tally.outage_seconds, 3),
+            "out_of_service": source.tally.out_of_service,
+        }
+        for name, source in users.items()
+    }

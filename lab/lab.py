@@ -7,8 +7,6 @@ async with Lab.start(inventory, speed=20, seed=1) as lab:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -22,7 +20,7 @@ from lab.addresses import Site, derive
 from lab.alertmanager import Alertmanager, BasicCredentials
 from lab.auditors import Auditors, Violation
 from lab.balancer_station import BalancerStation
-from lab.callers import AgentSession, RequestCaller, SessionLength, Sessions
+from lab.callers import AgentSession, RequestCaller, SessionLength, Sessions, counted
 from lab.certificates import CertificateAuthority
 from lab.clock import ScaledClock
 from lab.durations import Durations
@@ -221,20 +219,8 @@ class Lab:
 
     def caller_statistics(self) -> dict[str, object]:
         """What became of the simulated callers and agents so far."""
-        found: dict[str, object] = {}
-        for name, source in (("callers", self.callers), ("agents", self.agents)):
-            if source is not None:
-                tally = source.tally
-                found[name] = {
-                    "attempted": tally.attempted,
-                    "served": tally.served,
-                    "lost": tally.lost,
-                    "refused": tally.refused,
-                    "outages": len(tally.outages),
-                    "outage_seconds": round(tally.outage_seconds, 3),
-                    "out_of_service": tally.out_of_service,
-                }
-        return found
+        users = {"callers": self.callers, "agents": self.agents}
+        return counted({name: source for name, source in users.items() if source is not None})
 
     async def look(self) -> None:
         """See what the real HAProxies say now."""
@@ -397,12 +383,3 @@ class _Waker:
 def _host_line(site: Site, name: str, address: str, port: int) -> str:
     algorithm, key = site.host_key(name).export_public_key().decode().split()[:2]
     return f"[{address}]:{port} {algorithm} {key}\n"
-
-
-def environment_file(lab: Lab) -> Path:
-    """Write the environment of a worker as lines of NAME=VALUE, readable by the owner only."""
-    path = lab.site.directory / "environment"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with contextlib.closing(os.fdopen(descriptor, "w", encoding="utf-8")) as file:
-        file.writelines(f"{name}={value}\n" for name, value in lab.environment.items())
-    return path

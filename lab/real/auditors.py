@@ -75,6 +75,12 @@ class Auditors:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def forget(self) -> None:
+        """Begin anew: with who takes the writes now, and nothing seen or excused."""
+        self._writer = self._lab.truth.writer()
+        self.violations.clear()
+        self.excused.clear()
+
     async def _run(self) -> None:
         while True:
             await asyncio.to_thread(self._guarded)

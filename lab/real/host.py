@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.real import network
-from lab.real.places import cgroup_root
 
 _BECOME = Path(__file__).with_name("become_host.sh")
 _PR_SET_PDEATHSIG = 1  # prctl(2): nothing is left behind when the lab's process is killed
@@ -66,15 +65,19 @@ class Ended:
 class Host:
     """A host, on or off."""
 
-    def __init__(self, plan: HostPlan, image: Path, directory: Path, changed: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: HostPlan, image: Path, directory: Path, cgroup: Path, changed: Callable[[str], None]
+    ) -> None:
         """Off at first.
 
         Args:
             plan: what it is.
             image: file system that all hosts share.
             directory: where it keeps what it writes.
+            cgroup: its control group.
             changed: called with its name when it goes on or off.
         """
+        self.cgroup = cgroup
         self.plan = plan
         self.directory = directory
         self._image = image
@@ -105,11 +108,6 @@ class Host:
     def root(self) -> Path:
         """Its whole file system, while it is on."""
         return Path(f"/proc/{self.pid}/root")
-
-    @property
-    def cgroup(self) -> Path:
-        """Its control group."""
-        return cgroup_root() / self.name
 
     # --- power -------------------------------------------------------------------------------------------------------
 

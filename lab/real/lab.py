@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import shutil
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,7 +27,7 @@ from lab.real.furnish import FRONTENDS, Durations, Furnisher, plans
 from lab.real.host import Host, kill_cgroup, remove_cgroup
 from lab.real.image import image
 from lab.real.pacemaker import POWER_PORT
-from lab.real.places import Places, cgroup_root
+from lab.real.places import Places
 from lab.real.power import PowerController, Powered
 from lab.real.requirements import refuse_where_impossible
 from lab.real.site import Options, RealSite, derive
@@ -63,6 +62,7 @@ class RealLab:
         self.windows: SimulatedWindowsMachines
         self.power: PowerController
         self.callers: RequestCaller | None = None
+        self._normal: dict[str, Any] = {}
 
     @classmethod
     @asynccontextmanager
@@ -89,8 +89,8 @@ class RealLab:
         lab = cls(places or Places.default(), options or Options(), durations or Durations())
         refuse_where_impossible()
         async with AsyncExitStack() as stack:
-            stack.enter_context(_only_one(lab.places))
-            stack.callback(lab._clean_up)
+            stack.enter_context(_only_one())
+            stack.callback(clean_up, lab.places)
             await lab._begin(callers=callers)
             stack.push_async_callback(lab._end)
             yield lab
@@ -146,8 +146,7 @@ class RealLab:
     async def _begin(self, *, callers: bool, site: bool = True) -> None:
         began = time.monotonic()
         if site:
-            self._clean_up()
-            shutil.rmtree(self.places.site, ignore_errors=True)
+            clean_up(self.places)
         base = await asyncio.to_thread(image, self.places.home)
         self._took("image", began)
         began = time.monotonic()
@@ -163,8 +162,11 @@ class RealLab:
         self._took("boot", began)
         began = time.monotonic()
         await self._first_start()
+        self._took("databases", began)
+        began = time.monotonic()
         await self.normal_state()
         self._took("settle", began)
+        self._normal = await self.truth.whole()
         self.auditors = Auditors(self)
         self.auditors.start()
         if callers:
@@ -181,7 +183,7 @@ class RealLab:
             _INOTIFY.write_text(str(_INOTIFY_NEEDED))
         furnisher = Furnisher(self.site, base, self._durations)
         for plan in plans(self.inventory):
-            host = Host(plan, base, self.places.hosts / plan.name, self._power_changed)
+            host = Host(plan, base, self.places.hosts / plan.name, self.places.cgroup / plan.name, self._power_changed)
             furnisher.furnish(plan.name, host.files)
             self.hosts[plan.name] = host
         self.truth = Truth(self.inventory, self.hosts)
@@ -197,6 +199,10 @@ class RealLab:
             await self.until(partial(_answers, self.hosts[name]), f"the database of {name} answers")
             await asyncio.to_thread(database.begin, self.hosts[name], self.site)
         await asyncio.to_thread(database.replicate, self.hosts, self.site)
+
+    async def is_normal(self) -> bool:
+        """Whether everything is as it was when the lab was ready."""
+        return await self.truth.whole() == self._normal
 
     async def normal_state(self) -> None:
         """Wait until the cluster is as the inventory says it normally is.
@@ -275,14 +281,15 @@ class RealLab:
         await asyncio.gather(*(host.destroy() for host in self.hosts.values()))
         network.down()
 
-    def _clean_up(self) -> None:
-        """Take away whatever a lab has left on this machine, also one that was killed."""
-        kill_cgroup(cgroup_root())
-        network.down()
-        shutil.rmtree(self.places.hosts, ignore_errors=True)
-        remove_cgroup(cgroup_root())
-        for leftover in (self.places.ready, self.places.control):
-            leftover.unlink(missing_ok=True)
+
+def clean_up(places: Places) -> None:
+    """Take away whatever a lab has left on this machine, also one that was killed. The image stays."""
+    kill_cgroup(places.cgroup)
+    network.down()
+    shutil.rmtree(places.hosts, ignore_errors=True)
+    shutil.rmtree(places.site, ignore_errors=True)
+    remove_cgroup(places.cgroup)
+    places.ready.unlink(missing_ok=True)
 
 
 def _answers(host: Host) -> bool:
@@ -294,14 +301,11 @@ def _answers(host: Host) -> bool:
 
 
 @contextlib.contextmanager
-def _only_one(places: Places) -> Iterator[None]:
-    places.home.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
+def _only_one() -> Iterator[None]:
+    """Bridges and addresses are fixed, so there is one lab at a time in a network namespace; and so is this name."""
+    with socket.socket(socket.AF_UNIX) as name:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            name.bind("\0failover-lab")
         except OSError:
-            raise RealLabError(f"another real lab runs on this machine: {places.home}") from None
+            raise RealLabError("another real lab runs on this machine: python -m lab real status") from None
         yield
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ HOME_VARIABLE = "FAILOVER_REAL_LAB"
 
 @dataclass(frozen=True)
 class Places:
-    """Files and folders. One lab at a time on a machine: bridges and addresses are fixed."""
+    """Files and folders. Two labs never share them."""
 
     home: Path
 
@@ -37,14 +38,9 @@ class Places:
         return self.home / "ready.json"
 
     @property
-    def control(self) -> Path:
-        """Socket on which the running lab takes orders."""
-        return self.home / "control.sock"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a lab runs."""
-        return self.home / "lock"
+    def cgroup(self) -> Path:
+        """Control group of all hosts."""
+        return cgroup_root() / f"failover-lab-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"
 
     @property
     def log(self) -> Path:
@@ -53,6 +49,6 @@ class Places:
 
 
 def cgroup_root() -> Path:
-    """Where the hosts' control groups are: the unified hierarchy, also where the old ones are mounted beside it."""
+    """The unified hierarchy of control groups, also where the old ones are mounted beside it."""
     hybrid = Path("/sys/fs/cgroup/unified")
-    return (hybrid if hybrid.is_dir() else Path("/sys/fs/cgroup")) / "failover-lab"
+    return hybrid if hybrid.is_dir() else Path("/sys/fs/cgroup")

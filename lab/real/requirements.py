@@ -36,8 +36,8 @@ def missing() -> list[str]:
     ]
     if not _may(_SYS_ADMIN) or not _may(_NET_ADMIN):
         found.append("the capabilities SYS_ADMIN and NET_ADMIN: this is a container without them")
-    if not _is_cgroup2(cgroup_root().parent):
-        found.append(f"a cgroup2 hierarchy at {cgroup_root().parent}")
+    if not _is_cgroup2(cgroup_root()):
+        found.append(f"a cgroup2 hierarchy at {cgroup_root()}")
     if "overlay" not in Path("/proc/filesystems").read_text(encoding="utf-8"):
         found.append("overlay file systems in the kernel")
     if _available_memory() < _MEMORY_NEEDED:

@@ -2,8 +2,8 @@
 """The software of an application machine: pages over HTTP, and database sessions through the load balancer.
 
 A small real service in place of Wildfly, chat server and REST API: it is started and stopped by systemd, takes its
-time, is checked by HAProxy, keeps sessions open in the database, and writes there for each page that is asked for. It runs
-on the hosts of the real lab, where only Debian's Python is.
+time, is checked by HAProxy, keeps sessions open in the database, and writes there for each page that is asked for. It
+runs on the hosts of the real lab, where only Debian's Python is.
 
     service.py SETTINGS.json
 """

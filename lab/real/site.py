@@ -137,13 +137,16 @@ def _derived(original: Inventory, directory: Path, secret: Callable[[str], str])
     return data
 
 
-def _known_hosts(site: Site) -> list[str]:
-    inventory = site.inventory
+def addresses(inventory: Inventory) -> dict[str, str]:
+    """Where hosts are reached by SSH, by name."""
     places = {m.name: m.address for m in inventory.machines if m.os == "linux"}
     places |= {host.name: host.power.address for host in inventory.vm_hosts if isinstance(host.power, CommandPower)}
-    places[MONITOR] = MONITOR_ADDRESS
+    return {**places, MONITOR: MONITOR_ADDRESS}
+
+
+def _known_hosts(site: Site) -> list[str]:
     lines = []
-    for name, address in places.items():
+    for name, address in addresses(site.inventory).items():
         algorithm, key = site.host_key(name).export_public_key().decode().split()[:2]
         lines.append(f"{address} {algorithm} {key}\n")
     return lines

@@ -24,7 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -74,12 +74,27 @@ class Typed:
     output: str
 
 
+class AnyLab(Protocol):
+    """What a run needs of the cluster that it is about."""
+
+    @property
+    def inventory_path(self) -> Path:
+        """What the worker loads."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The worker's secrets."""
+
+
+LabT = TypeVar("LabT", bound=AnyLab)
+
+
 @dataclass
-class WholeRun:
-    """One cluster, its worker and its run. Made by `WholeRun.start`."""
+class RunOn(Generic[LabT]):
+    """One cluster, its worker and its run, on a lab that is there."""
 
     client: Client
-    lab: Lab
+    lab: LabT
     vacate: str
     kind: WorkerKind
     inventory: Inventory
@@ -89,59 +104,14 @@ class WholeRun:
     _inside: AsyncExitStack = field(default_factory=AsyncExitStack)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
-    @classmethod
     @asynccontextmanager
-    async def start(
-        cls,
-        temporal: WorkflowEnvironment,
-        *,
-        vacate: str = "vm-host-1",
-        worker: WorkerKind = "process",
-        speed: float = 40.0,
-        seed: int = 1,
-        inventory: Inventory | None = None,
-        durations: Durations | None = None,
-        callers: bool = True,
-        settings: Mapping[str, str] | None = None,
-        pcs: Literal["0.10", "0.11"] = "0.11",
-    ) -> AsyncIterator[WholeRun]:
-        """Start a lab of the reference cluster and a worker for it; no run yet.
-
-        Args:
-            temporal: the server.
-            vacate: the VM-Host to vacate.
-            worker: `process` can be killed; `inside` shares this process and is there at once; `none` starts none.
-            speed: simulated seconds in a real one.
-            seed: of the lab.
-            inventory: another cluster than the reference; its name is replaced.
-            durations: how long things take in the lab.
-            callers: whether simulated callers and agents use the cluster.
-            settings: further environment of the worker's process.
-            pcs: its version in the lab.
-        """
-        cluster = f"lab-{uuid.uuid4().hex[:8]}"
-        # Shown by pytest when a test fails: what it takes to repeat it.
-        sys.stdout.write(f"cluster {cluster}: vacate {vacate}, lab seed {seed}, speed {speed}\n")
-        original = (inventory or load(REFERENCE)).model_copy(update={"cluster": cluster})
-        async with AsyncExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whole-run-")))
-            lab = await stack.enter_async_context(
-                Lab.start(
-                    original,
-                    speed=speed,
-                    seed=seed,
-                    directory=directory / "lab",
-                    durations=durations,
-                    callers=callers,
-                    pcs=pcs,
-                )
-            )
-            processes = Processes(directory)
-            found = load(lab.inventory_path)
-            run = cls(temporal.client, lab, vacate, worker, found, processes, settings or {})
-            stack.push_async_callback(run._end)
-            await run.start_worker()
-            yield run
+    async def working(self) -> AsyncIterator[None]:
+        """A worker runs; all ends with the context."""
+        try:
+            await self.start_worker()
+            yield
+        finally:
+            await self._end()
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
@@ -439,6 +409,62 @@ class WholeRun:
         with contextlib.suppress(KeyError):
             await self.processes.kill("worker")
         await self.processes.stop_all()
+
+
+class WholeRun(RunOn[Lab]):
+    """A run on a simulated cluster of its own. Made by `WholeRun.start`."""
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        temporal: WorkflowEnvironment,
+        *,
+        vacate: str = "vm-host-1",
+        worker: WorkerKind = "process",
+        speed: float = 40.0,
+        seed: int = 1,
+        inventory: Inventory | None = None,
+        durations: Durations | None = None,
+        callers: bool = True,
+        settings: Mapping[str, str] | None = None,
+        pcs: Literal["0.10", "0.11"] = "0.11",
+    ) -> AsyncIterator[WholeRun]:
+        """Start a lab of the reference cluster and a worker for it; no run yet.
+
+        Args:
+            temporal: the server.
+            vacate: the VM-Host to vacate.
+            worker: `process` can be killed; `inside` shares this process and is there at once; `none` starts none.
+            speed: simulated seconds in a real one.
+            seed: of the lab.
+            inventory: another cluster than the reference; its name is replaced.
+            durations: how long things take in the lab.
+            callers: whether simulated callers and agents use the cluster.
+            settings: further environment of the worker's process.
+            pcs: its version in the lab.
+        """
+        cluster = f"lab-{uuid.uuid4().hex[:8]}"
+        # Shown by pytest when a test fails: what it takes to repeat it.
+        sys.stdout.write(f"cluster {cluster}: vacate {vacate}, lab seed {seed}, speed {speed}\n")
+        original = (inventory or load(REFERENCE)).model_copy(update={"cluster": cluster})
+        async with AsyncExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="whole-run-")))
+            lab = await stack.enter_async_context(
+                Lab.start(
+                    original,
+                    speed=speed,
+                    seed=seed,
+                    directory=directory / "lab",
+                    durations=durations,
+                    callers=callers,
+                    pcs=pcs,
+                )
+            )
+            found = load(lab.inventory_path)
+            run = cls(temporal.client, lab, vacate, worker, found, Processes(directory), settings or {})
+            await stack.enter_async_context(run.working())
+            yield run
 
 
 @contextmanager

@@ -1,0 +1,50 @@
+"""What tests on real hosts share: one lab of them, started once, and put right again by whoever has broken it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from lab.real.lab import RealLab
+from lab.real.requirements import missing
+from tests.real.real_run import RealRun
+
+Run = Callable[..., AbstractAsyncContextManager[RealRun]]
+
+
+@pytest.fixture(scope="session")
+async def hosts() -> AsyncIterator[RealLab]:
+    """The cluster of real hosts, in its normal state at first."""
+    lacking = missing()
+    if lacking:
+        pytest.skip(f"real hosts can't run here; it takes {'; '.join(lacking)}")
+    async with RealLab.start() as lab:
+        sys.stdout.write(f"real lab: {lab.times}\n")
+        yield lab
+
+
+@pytest.fixture
+async def normal(hosts: RealLab) -> AsyncIterator[RealLab]:
+    """The cluster in its normal state; begun anew if a test has left it otherwise."""
+    hosts.auditors.forget()
+    yield hosts
+    if not await hosts.is_normal():
+        await hosts.reset()
+
+
+@pytest.fixture
+def run(normal: RealLab, temporal: WorkflowEnvironment, tmp_path: Path) -> Run:
+    """Begins the work on a cluster in its normal state: `async with run(vacate="vm-host-1") as one:`."""
+
+    @asynccontextmanager
+    async def begin(vacate: str = "vm-host-1") -> AsyncIterator[RealRun]:
+        one = RealRun.of(temporal, normal, tmp_path, vacate=vacate)
+        async with one.working():
+            yield one
+
+    return begin

@@ -1,0 +1,47 @@
+"""There and back on real hosts, in both directions, watched by auditors and callers that know no product."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from lab.real.lab import RealLab
+from tests.real.conftest import Run
+from tests.real.real_run import RealRun
+from workflows.status import RunReport
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.mark.parametrize("vacate", ["vm-host-1", "vm-host-2"])
+async def test_there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
+    before = await normal.truth.whole()
+    async with run(vacate=vacate) as one:
+        report = await _measured(one, one.failover())
+        vacated = {m.name for m in normal.inventory.machines if m.host == vacate}
+        assert {name for name, outlet in normal.outlets.items() if not outlet.on} == vacated
+        assert await normal.auditors.at_end(vacated=vacate) == []
+
+        await _measured(one, one.failback(of=report))
+    assert await normal.truth.whole() == before
+    assert await normal.auditors.at_end() == []
+    assert normal.auditors.violations == []
+
+
+async def _measured(one: RealRun, whole: Coroutine[Any, Any, RunReport]) -> RunReport:
+    """A run whose own outage agrees with that of the callers."""
+    callers = one.lab.callers
+    assert callers is not None
+    before = len(callers.tally.outages)
+    report = await whole
+    await callers.tally.reaches(lambda tally: not tally.out_of_service)
+    outages = callers.tally.outages[before:]
+    assert outages
+    assert outages[-1].first_success is not None
+    # From the first caller who was not served to the first one after the last who was not.
+    outage = outages[-1].first_success - outages[0].first_failure
+    assert report.outage is not None
+    assert report.outage.duration.total_seconds() == pytest.approx(outage, abs=1.0)
+    return report
