@@ -4,7 +4,8 @@ Starts a Temporal server with its Web UI, the lab and a worker, runs `python -m 
 came of it. Where nobody sits at a terminal, or with `APPROVE=auto`, it approves by itself. With `CRASH=1` it kills the
 worker in the middle of each outage, with `FAILBACK=no` it ends after the failover.
 
-`VACATE` names the VM-Host that goes, `SPEED` how many times faster than life the lab runs.
+`VACATE` names the VM-Host that goes, `SPEED` how many times faster than life the lab runs. With `REAL=1` (as root) the
+cluster is one of real hosts instead; see lab/real/README.md.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from lab.remote import RemoteLab
 REFERENCE = Path(__file__).resolve().parent.parent / "deploy/inventories/reference.yaml"
 READY_WITHIN = 60.0
 """Seconds for the lab to start on a slow machine; it takes about three."""
+REAL_READY_WITHIN = 300.0
+"""Seconds for real hosts: about 25, and a minute more the first time, when Debian is installed for them."""
 POLL = 0.25
 _NO = ("", "0", "no")
 
@@ -47,10 +50,11 @@ class Wishes:
     crash: bool
     auto: bool
     failback: bool = True
+    real: bool = False
 
     @classmethod
     def from_environment(cls) -> Wishes:
-        """Read VACATE, SPEED, CRASH, APPROVE and FAILBACK."""
+        """Read VACATE, SPEED, CRASH, APPROVE, FAILBACK and REAL."""
         hosts = [host.name for host in load(REFERENCE).vm_hosts]
         vacate = os.environ.get("VACATE", hosts[0])
         if vacate not in hosts:
@@ -62,6 +66,7 @@ class Wishes:
             crash=os.environ.get("CRASH", "") not in _NO,
             auto=not person or os.environ.get("APPROVE", "") == "auto",
             failback=os.environ.get("FAILBACK", "yes") not in _NO,
+            real=os.environ.get("REAL", "") not in _NO,
         )
 
 
@@ -149,7 +154,14 @@ class Demo:
         print()
         which = ("--maintenance",) if self.wishes.failback else ()
         await (await self.starter("starters.report", "--inventory", self.lab.inventory, *which)).wait()
-        verdict = await Verdict.of(await self.runs(), self.lab, self.wishes.vacate, before, back=self.wishes.failback)
+        verdict = await Verdict.of(
+            await self.runs(),
+            self.lab,
+            self.wishes.vacate,
+            before,
+            back=self.wishes.failback,
+            real=self.wishes.real,
+        )
         print(*verdict.lines, sep="\n")
         print(f"Web UI    {self.web_ui} (until this demonstration ends)")
         return verdict.good
@@ -179,7 +191,10 @@ async def demonstration(wishes: Wishes, directory: Path) -> AsyncIterator[Demo]:
             demo = Demo(wishes, processes, lab, server, web_ui, health=f"127.0.0.1:{free_port()}")
             await demo.start_worker()
             await demo.until_ready()
-            say(f"Temporal Web UI {web_ui}; the lab runs {lab.speed:g} times faster than life, seed {lab.seed}")
+            world = (
+                "real hosts" if wishes.real else f"the lab runs {lab.speed:g} times faster than life, seed {lab.seed}"
+            )
+            say(f"Temporal Web UI {web_ui}; {world}")
             yield demo
     finally:
         await processes.stop_all()
@@ -200,18 +215,23 @@ async def _start_server(processes: Processes) -> tuple[str, str]:
 
 
 async def _start_lab(processes: Processes, wishes: Wishes) -> dict[str, Any]:
-    lab = await processes.python(
-        "lab",
+    simulated = (
         *("lab", "up", "--inventory", str(REFERENCE), "--directory", str(processes.directory / "lab")),
         *("--speed", wishes.speed, "--die-with-parent"),
-        environment={},
-        output=asyncio.subprocess.PIPE,
+    )
+    real = ("lab", "real", "up", "--foreground")
+    lab = await processes.python(
+        "lab", *(real if wishes.real else simulated), environment={}, output=asyncio.subprocess.PIPE
     )
     assert lab.stdout is not None
-    line = await asyncio.wait_for(lab.stdout.readline(), READY_WITHIN)
+    if wishes.real:
+        say("real hosts are being started; the first time Debian is installed for them, which takes a minute")
+    line = await asyncio.wait_for(lab.stdout.readline(), REAL_READY_WITHIN if wishes.real else READY_WITHIN)
     if not line:
         raise SystemExit(f"The lab did not start:\n{processes.log('lab').read_text()}")
     ready: dict[str, Any] = json.loads(line)
+    if wishes.real:
+        say(f"23 hosts run; seconds it took: {json.dumps(ready['times'])}")
     return ready
 
 

@@ -21,7 +21,9 @@ class Verdict:
     lines: tuple[str, ...]
 
     @classmethod
-    async def of(cls, runs: Runs, lab: RemoteLab, vacated: str, before: dict[str, Any], *, back: bool) -> Verdict:
+    async def of(
+        cls, runs: Runs, lab: RemoteLab, vacated: str, before: dict[str, Any], *, back: bool, real: bool
+    ) -> Verdict:
         """Ask the lab.
 
         Args:
@@ -30,13 +32,15 @@ class Verdict:
             vacated: the VM-Host that went.
             before: the truth at the beginning.
             back: whether it has returned.
+            real: whether its hosts are real.
         """
         violations = await lab.tell("end", {"vacated": None if back else vacated})
         violations = violations or await lab.ask("violations")
         changed = list(differences(before, await lab.ask("truth"))) if back else []
         ended = await status_of(runs.maintenance if back else runs.latest)
+        headline = "Real hosts (see lab/real/README.md)" if real else "The lab (a simulation; see lab/README.md)"
         lines = (
-            "\nThe lab (a simulation; see lab/README.md)\n" + "-" * 41,
+            f"\n{headline}\n" + "-" * len(headline),
             *_callers(await lab.ask("callers")),
             *_auditors(violations),
             *(_truth(changed) if back else ()),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_HOME = Path("/var/lib/failover-lab")
-HOME_VARIABLE = "FAILOVER_REAL_LAB"
+HOME_VARIABLE = "REAL_LAB"
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Places:
 
     @classmethod
     def default(cls) -> Places:
-        """Those of `FAILOVER_REAL_LAB`, or of /var/lib/failover-lab."""
+        """Those of `REAL_LAB`, or of /var/lib/failover-lab."""
         return cls(Path(os.environ.get(HOME_VARIABLE, DEFAULT_HOME)))
 
     @property
