@@ -86,6 +86,7 @@ class Host:
         self._watching: asyncio.Task[None] | None = None
         self.pid: int | None = None
         """Of its PID 1, as this machine counts; None: it is off."""
+        self._was_cut = False
         self.trouble = ""
         """Why it could not boot; empty: it could."""
 
@@ -119,6 +120,7 @@ class Host:
         """
         if self.on:
             return
+        self._was_cut = False
         self.directory.mkdir(parents=True, exist_ok=True)
         self.cgroup.mkdir(parents=True, exist_ok=True)
         plan = self.plan
@@ -171,12 +173,13 @@ class Host:
         if code == -signal.SIGHUP:  # reboot(2) in a PID namespace
             await self._gone()
             await self.power_on()
-        elif code > 0:
+        elif code > 0 and not self._was_cut:
             self.trouble = f"{self.name} could not boot: {await self._complaint(process)}"
 
     async def cut(self) -> None:
         """Take its power away: everything in it is gone at once."""
         if self.pid is not None:
+            self._was_cut = True
             os.kill(self.pid, signal.SIGKILL)
         await self.until_off()
 

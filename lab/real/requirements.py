@@ -42,7 +42,7 @@ def missing() -> list[str]:
         found.append("overlay file systems in the kernel")
     if _available_memory() < _MEMORY_NEEDED:
         found.append(f"{_MEMORY_NEEDED} MiB of free memory: there are {_available_memory()}")
-    if others := network.others():
+    if shutil.which("ip") and (others := network.others()):
         found.append(f"the network {network.NETWORK} for itself: it is used here ({others})")
     return found
 
