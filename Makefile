@@ -19,7 +19,7 @@ $(READY): requirements/all.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## A whole maintenance in the simulated lab (APPROVE=auto, CRASH=1, VACATE=vm-host-2, FAILBACK=no)
+demo: $(READY) ## A whole maintenance in the simulated lab (APPROVE=auto, CRASH=1, VACATE=vm-host-2, FAILBACK=no, REAL=1)
 	@$(BIN)/python -m lab.demo
 
 check: $(READY) ## Lint, format, types, import arrows
@@ -28,8 +28,10 @@ check: $(READY) ## Lint, format, types, import arrows
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check ## Everything that CI runs
-	$(BIN)/pytest -n $(JOBS)
+# Real hosts are there once on a machine, and want it for themselves.
+test: check ## Everything that CI runs; real hosts where they can run
+	$(BIN)/pytest -n $(JOBS) --ignore tests/real
+	$(BIN)/pytest tests/real
 
 format: $(READY) ## Format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .

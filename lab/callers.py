@@ -97,14 +97,20 @@ class Tally:
             self.outages[-1].first_success = self._last_success
         self._note()
 
-    def fail(self, *, lost: bool) -> None:
-        """Count an attempt that was lost or refused; an outage begins, unless one lasts."""
+    def fail(self, *, lost: bool, since: float | None = None) -> None:
+        """Count an attempt that was lost or refused; an outage begins, unless one lasts.
+
+        Args:
+            lost: whether it was lost in the middle.
+            since: when it was begun: who is not answered is without service from then on; None: just now.
+        """
         if lost:
             self.lost += 1
         else:
             self.refused += 1
         if not self.out_of_service:
-            self.outages.append(Outage(asyncio.get_running_loop().time(), last_success=self._last_success))
+            began = asyncio.get_running_loop().time() if since is None else since
+            self.outages.append(Outage(began, last_success=self._last_success))
         self._note()
 
     def _note(self) -> None:
@@ -141,20 +147,21 @@ class RequestCaller:
 
     async def _ask(self, client: aiohttp.ClientSession) -> None:
         self.tally.begin()
+        since = asyncio.get_running_loop().time()
         try:
             async with client.get(self._url) as response:
                 await response.read()
                 served = response.ok
         except aiohttp.ClientConnectorError:
-            self.tally.fail(lost=False)
+            self.tally.fail(lost=False, since=since)
         except (aiohttp.ClientError, TimeoutError):
-            self.tally.fail(lost=True)
+            self.tally.fail(lost=True, since=since)
         else:
             if served:
                 self.tally.succeed()
             else:
                 # A balancer without a server for it answers 503.
-                self.tally.fail(lost=False)
+                self.tally.fail(lost=False, since=since)
 
 
 class SessionKind(Protocol):

@@ -40,7 +40,8 @@ class RealControl(ControlEndpoint):
         return [asdict(violation) for violation in self._lab.auditors.violations]
 
     async def _callers(self, _: Body) -> dict[str, object]:
-        return counted({"callers": self._lab.callers} if self._lab.callers else {})
+        users = {"callers": self._lab.callers, "agents": self._lab.agents}
+        return counted({name: source for name, source in users.items() if source is not None})
 
     async def _end(self, body: Body) -> list[dict[str, Any]]:
         return [asdict(violation) for violation in await self._lab.auditors.at_end(vacated=body.get("vacated"))]

@@ -20,7 +20,7 @@ from typing import Any
 import pymysql
 
 from inventory.models import Inventory, Pair, Role
-from lab.callers import RequestCaller
+from lab.callers import AgentSession, RequestCaller, SessionLength, Sessions
 from lab.real import database, network
 from lab.real.auditors import Auditors
 from lab.real.furnish import FRONTENDS, Durations, Furnisher, plans
@@ -37,6 +37,8 @@ from lab.real.windows import SimulatedWindowsMachines
 _LOOK_SECONDS = 0.1
 _SETTLED_SECONDS = 90.0
 _CALL_SECONDS = 0.1
+_AGENTS = 4
+_AGENT_SECONDS = SessionLength(1.0, 4.0)
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 # systemd takes seven of them on each host.
 _INOTIFY_NEEDED = 512
@@ -62,6 +64,7 @@ class RealLab:
         self.windows: SimulatedWindowsMachines
         self.power: PowerController
         self.callers: RequestCaller | None = None
+        self.agents: Sessions | None = None
         self._normal: dict[str, Any] = {}
 
     @classmethod
@@ -80,7 +83,7 @@ class RealLab:
             places: where it keeps its files; None: the default.
             options: what differs from site to site.
             durations: how long the small services take.
-            callers: whether somebody asks for a page all the time.
+            callers: whether callers ask for pages and agents work all the time.
 
         Raises:
             ImpossibleError: this machine can't carry it; with what is missing.
@@ -171,9 +174,11 @@ class RealLab:
         self.auditors.start()
         if callers:
             address = self.inventory.pairs.load_balancer.address
-            url = f"http://{address}:{FRONTENDS['web']}/CarrierPortal/login"
-            self.callers = RequestCaller(url, interval_seconds=_CALL_SECONDS)
+            url = f"http://{address}:{FRONTENDS['web']}"
+            self.callers = RequestCaller(f"{url}/CarrierPortal/login", interval_seconds=_CALL_SECONDS)
             self.callers.start()
+            self.agents = Sessions(AgentSession(url), count=_AGENTS, length=_AGENT_SECONDS)
+            self.agents.start()
 
     def _took(self, what: str, since: float) -> None:
         self.times[what] = round(time.monotonic() - since, 2)
@@ -275,6 +280,9 @@ class RealLab:
         if self.callers is not None:
             await self.callers.stop()
             self.callers = None
+        if self.agents is not None:
+            await self.agents.stop()
+            self.agents = None
         await self.auditors.stop()
         await self.power.stop()
         await self.windows.stop()

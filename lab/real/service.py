@@ -26,6 +26,7 @@ import pymysql
 
 _TRY_AGAIN_SECONDS = 0.5
 _ANSWER_SECONDS = 5
+_LINE_SECONDS = 0.25
 
 
 def main() -> None:
@@ -121,8 +122,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """A page."""
-        path = self.path.partition("?")[0]
+        """A page, or an agent's session: /agent?seconds=N."""
+        path, _, query = self.path.partition("?")
+        if path == "/agent":
+            self._hold(float(query.partition("=")[2]))
+            return
         status, text = self.server.pages.get(path, (200, "ok"))
         if path != "/health":
             server = self.server.database.note(self.server.name)
@@ -133,6 +137,19 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _hold(self, seconds: float) -> None:
+        """A line now and then, and one at the end: who never sees that one was cut off."""
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        until = time.monotonic() + seconds
+        with contextlib.suppress(OSError):  # The agent has hung up.
+            while time.monotonic() < until:
+                self.wfile.write(b"working\n")
+                time.sleep(_LINE_SECONDS)
+            self.wfile.write(b"end\n")
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -12,18 +12,20 @@ from temporalio.testing import WorkflowEnvironment
 
 from lab.real.lab import RealLab
 from lab.real.requirements import missing
+from lab.real.site import Options
 from tests.real.real_run import RealRun
 
 Run = Callable[..., AbstractAsyncContextManager[RealRun]]
 
 
 @pytest.fixture(scope="session")
-async def hosts() -> AsyncIterator[RealLab]:
-    """The cluster of real hosts, in its normal state at first."""
+async def hosts(request: pytest.FixtureRequest) -> AsyncIterator[RealLab]:
+    """The cluster of real hosts, in its normal state at first; `Options` as parameter: one of another site."""
     lacking = missing()
     if lacking:
         pytest.skip(f"real hosts can't run here; it takes {'; '.join(lacking)}")
-    async with RealLab.start() as lab:
+    options: Options | None = getattr(request, "param", None)
+    async with RealLab.start(options=options) as lab:
         sys.stdout.write(f"real lab: {lab.times}\n")
         yield lab
 

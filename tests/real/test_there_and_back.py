@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab.real.lab import RealLab
+from lab.real.site import Options
 from tests.real.conftest import Run
 from tests.real.real_run import RealRun
 from workflows.status import RunReport
@@ -17,6 +18,15 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.mark.parametrize("vacate", ["vm-host-1", "vm-host-2"])
 async def test_there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
+    await _there_and_back(vacate, normal, run)
+
+
+@pytest.mark.parametrize("hosts", [Options(haproxy="clone", replication="positions")], indirect=True, scope="session")
+async def test_where_pacemaker_runs_haproxy_and_replicas_count_positions(normal: RealLab, run: Run) -> None:
+    await _there_and_back("vm-host-1", normal, run)
+
+
+async def _there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
     before = await normal.truth.whole()
     async with run(vacate=vacate) as one:
         report = await _measured(one, one.failover())
@@ -28,6 +38,8 @@ async def test_there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
     assert await normal.truth.whole() == before
     assert await normal.auditors.at_end() == []
     assert normal.auditors.violations == []
+    assert normal.agents is not None
+    assert normal.agents.tally.served > 0
 
 
 async def _measured(one: RealRun, whole: Coroutine[Any, Any, RunReport]) -> RunReport:
