@@ -55,5 +55,6 @@ async def _measured(one: RealRun, whole: Coroutine[Any, Any, RunReport]) -> RunR
     # From the first caller who was not served to the first one after the last who was not.
     outage = outages[-1].first_success - outages[0].first_failure
     assert report.outage is not None
-    assert report.outage.duration.total_seconds() == pytest.approx(outage, abs=1.0)
+    told = report.outage.duration.total_seconds()
+    assert told == pytest.approx(outage, abs=1.0), (report.outage, outages)
     return report
