@@ -81,11 +81,10 @@ def _install(target: Path) -> None:
 
 
 def _furnish(target: Path) -> None:
-    for folder in (target / "etc/systemd/system").glob("*.wants"):
-        # The links point to units of the image, not of this machine, so they look broken here.
-        for link in folder.iterdir():
-            if link.name in _SERVICES.split():
-                link.unlink()
+    for link in (target / "etc/systemd/system").glob("*.wants/*"):
+        # Asked for by name: the link points to a unit of the image, not of this machine, so it looks broken here.
+        if link.name in _SERVICES.split():
+            link.unlink()
     for name in _MASKED.split():
         unit = target / "etc/systemd/system" / name
         unit.unlink(missing_ok=True)
