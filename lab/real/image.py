@@ -56,7 +56,10 @@ def image(home: Path) -> Path:
         return found
     home.mkdir(parents=True, exist_ok=True)
     for old in home.glob("image-*"):
-        shutil.rmtree(old)
+        if old.is_symlink():
+            old.unlink()
+        else:
+            shutil.rmtree(old)
     building = home / f"image-{_digest()}.building"
     if building.exists():
         shutil.rmtree(building)
@@ -67,7 +70,9 @@ def image(home: Path) -> Path:
 
 
 def _digest() -> str:
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    """Of everything that the image is made from."""
+    recipe = (_SUITE, _PACKAGES, _SERVICES, _MASKED, _JOURNAL, _MARIADB, _ACCOUNTS)
+    return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 
 def _install(target: Path) -> None:
