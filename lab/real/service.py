@@ -34,14 +34,15 @@ def main() -> None:
     with open(sys.argv[1], encoding="utf-8") as file:
         settings = json.load(file)
     time.sleep(settings["start_seconds"])
+    # For all threads that begin from here on, so that none of them takes away what this one waits for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     database = Database(settings["database"])
     servers = [Server(port, pages, database, settings["name"]) for port, pages in settings["ports"].items()]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
     tell_systemd("READY=1")
-    ended.wait()
+    # Not a handler that sets an event: under load it was seen that nobody woke the one who waited for it.
+    signal.sigwait({signal.SIGTERM})
     for server in servers:
         server.socket.close()
     time.sleep(settings["stop_seconds"])
