@@ -248,7 +248,15 @@ class Host:
             stderr=asyncio.subprocess.PIPE,
         )
         stdout, stderr = await process.communicate(stdin.encode())
+        self._tell_of_an_end()
         return Ended(process.returncode or 0, stdout.decode(), stderr.decode())
+
+    def _tell_of_an_end(self) -> None:
+        # A host that shuts down waits until everything in it has ended, but hears of the end of its children alone.
+        # Of one that came in from outside it would only see after its timeout, 90 s, that it is gone.
+        if self.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCHLD)
 
 
 def _read(file: Path) -> str:
