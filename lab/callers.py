@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import aiohttp
 import aiomysql
@@ -85,14 +87,14 @@ class Tally:
         self.attempted += 1
         self._note()
 
-    def succeed(self) -> None:
-        """Count an attempt that was served; an outage is over."""
+    def succeed(self, since: float | None = None) -> None:
+        """Count an attempt that was served; an outage is over since it was begun (None: just now)."""
         self.served += 1
-        self.answered()
+        self.answered(since)
 
-    def answered(self) -> None:
+    def answered(self, since: float | None = None) -> None:
         """Note that the service answers, without an attempt being at its end."""
-        self._last_success = asyncio.get_running_loop().time()
+        self._last_success = asyncio.get_running_loop().time() if since is None else since
         if self.out_of_service:
             self.outages[-1].first_success = self._last_success
         self._note()
@@ -139,29 +141,35 @@ class RequestCaller:
         await _end([task] if task else [])
 
     async def _run(self) -> None:
-        connector = aiohttp.TCPConnector(force_close=True)
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        under_way: deque[asyncio.Task[Callable[[], None]]] = deque()
         async with aiohttp.ClientSession(connector=connector, timeout=self._timeout) as client:
-            while True:
-                await self._ask(client)
-                await asyncio.sleep(self._interval)
+            try:
+                while True:
+                    self.tally.begin()
+                    under_way.append(asyncio.create_task(self._ask(client)))
+                    await asyncio.sleep(self._interval)
+                    # Counted in the order in which they began: who waits in vain keeps nobody else waiting.
+                    while under_way and under_way[0].done():
+                        under_way.popleft().result()()
+            finally:
+                await _end(under_way)
 
-    async def _ask(self, client: aiohttp.ClientSession) -> None:
-        self.tally.begin()
+    async def _ask(self, client: aiohttp.ClientSession) -> Callable[[], None]:
+        """Ask once. Returns what is to be counted."""
         since = asyncio.get_running_loop().time()
         try:
             async with client.get(self._url) as response:
                 await response.read()
                 served = response.ok
         except aiohttp.ClientConnectorError:
-            self.tally.fail(lost=False, since=since)
+            served, lost = False, False
         except (aiohttp.ClientError, TimeoutError):
-            self.tally.fail(lost=True, since=since)
+            served, lost = False, True
         else:
-            if served:
-                self.tally.succeed()
-            else:
-                # A balancer without a server for it answers 503.
-                self.tally.fail(lost=False, since=since)
+            # A balancer without a server for it answers 503.
+            lost = False
+        return partial(self.tally.succeed, since) if served else partial(self.tally.fail, lost=lost, since=since)
 
 
 class SessionKind(Protocol):
@@ -309,7 +317,7 @@ class Sessions:
             self.open -= opened
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:

@@ -21,7 +21,7 @@ from activities.errors import Rejected
 from activities.hands import Act, Hands, Observe, Observed
 from activities.outage import OutageLog, begin
 from activities.steps import NO_PROBE, StepActivities
-from activities.watching import OutageWatcher
+from activities.watching import PATIENCE, OutageWatcher
 from inventory.digest import digest
 from inventory.models import Inventory
 from procedure.facts import ProbeFact
@@ -115,6 +115,25 @@ async def test_a_hanging_service_is_not_up() -> None:
     ok, detail = await answer(portal)
     assert not ok
     assert detail == "one: no answer within 2 s; two: no answer within 2 s"
+
+
+async def test_a_measurement_that_hangs_keeps_none_waiting() -> None:
+    portal = Portal()
+    portal.hangs = True
+    told = asyncio.Event()
+    watcher = OutageWatcher(Hands((portal,)), ("one",), begin(OFTEN), lambda log: told.set() if log.ok else None)
+    running = asyncio.create_task(watcher.run(stopping=lambda: False))
+    await portal.questions.get()
+    portal.hangs = False
+    # It is asked again, and answered, while the first question is still waited for.
+    await asyncio.wait_for(portal.questions.get(), 1)
+    assert watcher.log.outage.measurements == 0
+    await asyncio.wait_for(told.wait(), 10)
+    running.cancel()
+    await asyncio.wait([running])
+    outage = watcher.log.outage
+    assert [sample.ok for sample in outage.samples] == [False, True]
+    assert outage.duration < PATIENCE
 
 
 def environment(started: Callable[[], None]) -> ActivityEnvironment:
