@@ -24,6 +24,8 @@ ACTIVE_STATES = {
     "failed": "failed",
 }
 """ActiveState of org.freedesktop.systemd1(5). `maintenance` is neither running nor stopped: not understood."""
+SERVICE = "/usr/sbin/service"
+"""By its path: Debian's sshd gives an account without root's rights no PATH with /usr/sbin in it."""
 LSB_STATES = {0: "running", 1: "failed", 2: "failed", 3: "stopped"}
 """Exit status of `service NAME status` (Linux Standard Base, init script actions). 4 and more: unknown."""
 # `service` of sysvinit (exit 1) and of systemd (exit 4).
@@ -65,7 +67,7 @@ class Services:
 
     async def _on_linux(self, machine: str, service: str, component: Component) -> Observed:
         if component.manager == "sysv":
-            completed = await self._ssh.run(machine, ["service", service, "status"])
+            completed = await self._ssh.run(machine, [SERVICE, service, "status"])
             return read_status(completed), f"ssh {machine}: service {service} status"
         words = ["systemctl", "show", f"--property={','.join(PROPERTIES)}", "--", service]
         return read_show(await self._ssh.run(machine, words)), f"ssh {machine}: systemctl show {service}"

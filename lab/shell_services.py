@@ -100,6 +100,9 @@ class ServiceCommands:
         return act(self._shell.machine, service.name)
 
     async def _service(self, call: Call) -> Answer:
+        if call.argv[0] == "service" and not call.root:
+            # As on Debian, whose sshd gives others than root no /usr/sbin in PATH.
+            return Answer(127, stderr="env: 'service': No such file or directory\n")
         words = call.plain()
         if len(words) != 2 or words[1] not in ("stop", "start", "status", "restart"):
             return self._shell.unknown(call.text, "service: not simulated")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pymysql
 
-from inventory.models import Inventory, Role
+from inventory.models import Inventory
+from lab.real import grants
 from lab.real.furnish import SCHEMA
 from lab.real.host import Host
 from lab.real.site import RealSite
@@ -64,11 +65,8 @@ def begin(host: Host, site: RealSite) -> None:
 
 
 def _statements(site: RealSite, name: str) -> list[tuple[str, tuple[str, ...]]]:
-    database = site.inventory.database
-    user = database.user
-    statements: list[tuple[str, tuple[str, ...]]] = [
-        (f"CREATE USER `{user}`@'%%' IDENTIFIED BY %s", (site.common.passwords[database.password],)),
-        (f"GRANT PROCESS, SLAVE MONITOR, BINLOG MONITOR ON *.* TO `{user}`@'%'", ()),
+    return [
+        *((statement, ()) for statement in grants.statements(site, name)),
         ("CREATE USER haproxy_check@'%'", ()),
         ("CREATE USER repl@'%%' IDENTIFIED BY %s", (site.internal["repl"],)),
         ("GRANT REPLICATION SLAVE ON *.* TO repl@'%'", ()),
@@ -80,15 +78,7 @@ def _statements(site: RealSite, name: str) -> list[tuple[str, tuple[str, ...]]]:
             " who VARCHAR(40), server INT)",
             (),
         ),
-        ("CREATE USER failover_backup@localhost IDENTIFIED BY %s", (site.internal["failover_backup"],)),
-        (
-            "GRANT SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES, RELOAD, PROCESS ON *.* TO failover_backup@localhost",
-            (),
-        ),
     ]
-    if site.inventory.machine(name).role is Role.DATABASE_MASTER:
-        statements.append((f"GRANT CONNECTION ADMIN ON *.* TO `{user}`@'%'", ()))
-    return statements
 
 
 def replicate(hosts: dict[str, Host], site: RealSite) -> None:

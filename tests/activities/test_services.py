@@ -111,7 +111,7 @@ async def test_an_init_script_is_asked_where_there_is_no_systemd(ssh_server: Ssh
 
     inventory = ssh_server.inventory(sysv)
     ssh = Ssh(inventory)
-    ssh_server.answer = answering({"service wildfly status": (3, "stopped", "")})
+    ssh_server.answer = answering({"/usr/sbin/service wildfly status": (3, "stopped", "")})
     fact, _ = await Services(inventory, ssh, Windows(inventory)).component(WILDFLY)
     assert isinstance(fact, ComponentFact)
     assert fact.state == "stopped"
