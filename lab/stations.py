@@ -140,9 +140,10 @@ class Station(Follower):
 
     async def cut(self) -> None:
         """Drop all management connections; new ones are accepted."""
+        # Before anything is cut: who sees the cut can wait until new connections are accepted.
+        self.wake()
         async with self._one_at_a_time:
             await self.management.stop()
-        self.wake()
 
     async def follow(self) -> None:
         """Start and stop what should be started and stopped now."""

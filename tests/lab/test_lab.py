@@ -262,10 +262,12 @@ async def test_windows_connections_are_cut_before_or_after_the_work(lab: Lab, ha
     with pytest.raises(Transient):
         await hands.act(stop)
     assert lab.journal.count("acd-tel1", "stop robot5") == 0
+    await lab.settled()
     lab.fault("acd-tel1", "lose", "Stop-Service *", times=1)
     with pytest.raises(Transient):
         await hands.act(stop)
     await lab.wait_until(lambda: service.status == "stopped")
+    await lab.settled()
     assert (await hands.observe(DaemonOn(machine="acd-tel1"))).trouble == ""
 
 
