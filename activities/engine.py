@@ -27,6 +27,9 @@ PATIENT_POLLS: Final = 10
 """A machine that boots or shuts down refuses logins and answers nonsense for a moment (pam_nologin, a half-started
 cluster manager). While a state is waited for, a refusal counts only after this many polls in a row."""
 
+PASSING_POLLS: Final = 10
+"""What may be over in a moment is looked at so many times more before a step is refused for it."""
+
 _NEXT: Final = {
     "refused": "See to the condition, then retry; or skip the step with a reason, or abort.",
     "rejected": "Mend the access (credentials, host key, certificate, privilege), then retry.",
@@ -115,6 +118,9 @@ class Engine:
         if sight.holds:
             return self._report(Outcome.DONE if self.acted_before else Outcome.UNCHANGED, sight)
         self._must_be_known(sight)
+        sight = await self._after_what_passes(sight)
+        if sight.holds:
+            return self._report(Outcome.DONE if self.acted_before else Outcome.UNCHANGED, sight)
         verdicts = self._decide(sight)
         return await self._verify(await self._act(sight, verdicts), verdicts)
 
@@ -139,6 +145,19 @@ class Engine:
             raise StepInterrupted(self._problem("unknown", sight, unknown))
 
     # --- decide -------------------------------------------------------------------------------------------------------
+
+    async def _after_what_passes(self, sight: _Sight) -> _Sight:
+        """Look again while nothing is against it but what may be over in a moment."""
+        poll = self.situation.inventory.timings.poll.total_seconds()
+        for _ in range(PASSING_POLLS):
+            against = [v for v in self.command.conditions(self.situation, sight.facts) if not v.allows]
+            if sight.holds or not against or not all(verdict.passing for verdict in against):
+                break
+            self._tell(f"waiting: {against[0].reason or against[0].condition}")
+            await asyncio.sleep(poll)
+            sight = await self._observe()
+            self._must_be_known(sight)
+        return sight
 
     def _decide(self, sight: _Sight) -> tuple[Verdict, ...]:
         verdicts = self.command.conditions(self.situation, sight.facts)

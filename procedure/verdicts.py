@@ -33,6 +33,9 @@ class Verdict(Value):
     settled: bool = False
     """Waiting will not change it: a wanted state that is settled otherwise fails at once, for a person must act now.
     Of a command that changes something only after that was sent."""
+    passing: bool = False
+    """It may be over in a moment, without anybody: a call that came just now. Looked at again a few times, before a
+    person is asked."""
 
     @property
     def allows(self) -> bool:

@@ -16,7 +16,7 @@ from procedure.instructions import EndConnections, EndServerSessions, Instructio
 from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
-from procedure.verdicts import Verdict, failed, passed, unknown, warned
+from procedure.verdicts import Answer, Verdict, failed, passed, unknown, warned
 
 USUAL_DRAIN = timedelta(minutes=1)
 """With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
@@ -230,7 +230,11 @@ def still_drained(inventory: Inventory, facts: Facts, *, accepted: bool) -> Verd
         return passed(condition, "; ".join(v.reason for v in answers))
     reason = "; ".join(f"{v.condition}: {v.reason}" for v in against)
     step = f"{STOP_AGAIN} {' '.join(dict.fromkeys(v.next_step for v in against))}"
-    changed = against[0].model_copy(update={"condition": condition, "reason": reason, "next_step": step})
+    # HAProxy goes on trying servers that were stopped until its checks have seen it: such a call is over in a moment.
+    passing = all(verdict.answer is Answer.FAIL for verdict in against)
+    changed = against[0].model_copy(
+        update={"condition": condition, "reason": reason, "next_step": step, "passing": passing}
+    )
     return _or_accepted(changed, accepted=accepted)
 
 

@@ -39,7 +39,8 @@ class StopIt(Command):
     """Stop the one service."""
 
     kind: str = "stop_it"
-    allowed: Literal["yes", "no", "unknown"] = "yes"
+    allowed: Literal["yes", "no", "unknown", "at rest"] = "yes"
+    """At rest: not while it is stopping, which passes."""
     times: int = 1
     """How many instructions it takes."""
     patience: timedelta = timedelta(milliseconds=80)
@@ -68,6 +69,11 @@ class StopIt(Command):
 
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
         condition, asked = "nobody needs it", f"asked: {self.allowed}"
+        if self.allowed == "at rest":
+            fact = facts.component(MACHINE, COMPONENT)
+            moves = fact is not None and fact.state == "stopping"
+            verdict = failed(condition, asked) if moves else passed(condition, asked)
+            return (verdict.model_copy(update={"passing": moves}),)
         if self.allowed == "yes":
             return (passed(condition, asked),)
         return ((failed if self.allowed == "no" else unknown)(condition, asked),)

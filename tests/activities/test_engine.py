@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from activities.engine import MAX_EVIDENCE, StepInterrupted, StepStopped, carry_out
+from activities.engine import MAX_EVIDENCE, PASSING_POLLS, StepInterrupted, StepStopped, carry_out
 from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
 from procedure.commands.base import Command
 from procedure.reports import Outcome, StepProblem, StepReport
@@ -79,6 +79,20 @@ class Good:
         Good("connection lost while verifying", Outcome.DONE, sent=1, looks=[None, LOST, LOST, "stopping"]),
         Good("refused for a moment while verifying", Outcome.DONE, sent=1, looks=[None, *[DENIED] * 5]),
         Good("not understood for a moment while verifying", Outcome.DONE, sent=1, looks=[None, GIBBERISH]),
+        Good(
+            "refused for a moment",
+            Outcome.DONE,
+            sent=1,
+            looks=["stopping", "stopping", None],
+            command=StopIt(allowed="at rest", patience=LONG),
+        ),
+        Good(
+            "so by itself in the moment it was refused",
+            Outcome.UNCHANGED,
+            sent=0,
+            looks=["stopping", "stopped"],
+            command=StopIt(allowed="at rest"),
+        ),
         Good("gone afterwards", Outcome.DONE, sent=1, looks=[None, "missing"]),
         Good(
             "waited for",
@@ -124,6 +138,21 @@ class Bad:
         Bad("condition fails", "refused", command=StopIt(allowed="no"), seen="asked: no"),
         Bad(
             "condition unknown though all was seen", "refused", command=StopIt(allowed="unknown"), seen="asked: unknown"
+        ),
+        Bad(
+            "refused for longer than a moment",
+            "refused",
+            looks=times("stopping", 1 + PASSING_POLLS),
+            command=StopIt(allowed="at rest"),
+            seen="asked: at rest",
+        ),
+        Bad(
+            "lost after it was refused for a moment",
+            "unknown",
+            retry=True,
+            looks=["stopping", LOST],
+            command=StopIt(allowed="at rest"),
+            seen="connection lost",
         ),
         Bad("lost at the first look", "unknown", retry=True, looks=[LOST], seen="connection lost"),
         Bad("denied at the first look", "rejected", looks=[DENIED], seen="permission denied"),
