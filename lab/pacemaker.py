@@ -29,6 +29,8 @@ _WEIGHTS: dict[Verb, float] = {
     "start": 1.0,
 }
 _TYPICAL_WEIGHT = 8.0
+FENCING = "fencing"
+"""Name of the resource that can switch either node off; it runs on one of them, and serves nobody."""
 
 
 @dataclass
@@ -128,6 +130,7 @@ class PacemakerPair:
         self.moving_to: str | None = None
         self.preferences: list[Preference] = []
         self.standby_changed = 0.0
+        self.fencing_on: str | None = self.peer(primary).machine
         self._clock, self._durations, self._events = clock, durations, events
         self._action: _Action | None = None
         self._timer: Timer | None = None
@@ -199,11 +202,11 @@ class PacemakerPair:
     def running_on(self, machine: str) -> int:
         """How many resource instances are active on a node, stopping ones included."""
         own = sum(resource.machine == machine for resource in self.resources)
-        return own + (self.nodes[machine].clone != "Stopped")
+        return own + (self.nodes[machine].clone != "Stopped") + (self.fencing_on == machine)
 
     def instances(self) -> int:
         """How many resource instances are configured."""
-        return len(self.resources) + (2 if self.pair.promotable else 0)
+        return len(self.resources) + (2 if self.pair.promotable else 0) + 1
 
     def set_standby(self, machine: str, *, standby: bool) -> bool:
         """`pcs node standby` or `unstandby`; False if it was so already."""
@@ -281,6 +284,7 @@ class PacemakerPair:
 
     def settle(self) -> None:
         """Begin the next action, if one is due and none is running."""
+        self._place_fencing()
         if self._action is not None:
             return
         action = self._next()
@@ -293,6 +297,12 @@ class PacemakerPair:
             action.resource.activity = "Stopping" if action.verb == "stop" else "Starting"
         self._timer = self._clock.after(self._seconds(action), self._finish)
         self._events.pair_changed(action.machine, f"{action.verb} begins")
+
+    def _place_fencing(self) -> None:
+        """It stays where it is, and goes on if its node may run nothing any more."""
+        able = [machine for machine in self.nodes if self._eligible(machine)]
+        if self.fencing_on not in able:
+            self.fencing_on = able[0] if able else None
 
     def _seconds(self, action: _Action) -> float:
         weight = _WEIGHTS[action.verb]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from xml.sax.saxutils import quoteattr
 
 from lab.drbd import DrbdPair
-from lab.pacemaker import Node, PacemakerPair, Preference, Resource
+from lab.pacemaker import FENCING, Node, PacemakerPair, Preference, Resource
 
 _VERSION = "2.1.5-a3f44794f94"
 _FLAGS = 'orphaned="false" blocked="false" managed="true" failed="{failed}" failure_ignored="false"'
@@ -39,6 +39,7 @@ def crm_mon_xml(pair: PacemakerPair, machine: str) -> str:
         "  <resources>",
         *_clone(pair),
         *_group(pair),
+        *_fencing(pair),
         "  </resources>",
         *_attributes(pair),
         *_history(pair, now),
@@ -152,7 +153,7 @@ def _summary(pair: PacemakerPair, machine: str, now: datetime) -> list[str]:
         f'    <last_change time="{stamp}" user="root" client="cibadmin" origin={quoteattr(dc.name)}/>',
         '    <nodes_configured number="2"/>',
         f'    <resources_configured number="{pair.instances()}" disabled="0" blocked="0"/>',
-        '    <cluster_options stonith-enabled="false" symmetric-cluster="true" no-quorum-policy="stop"'
+        '    <cluster_options stonith-enabled="true" symmetric-cluster="true" no-quorum-policy="stop"'
         ' maintenance-mode="false" stop-all-resources="false" stonith-timeout-ms="60000"'
         ' priority-fencing-delay-ms="0"/>',
         "  </summary>",
@@ -197,6 +198,11 @@ def _group(pair: PacemakerPair) -> list[str]:
         return lines
     head = f'    <group id="{pair.body}" number_resources="{len(pair.resources)}" managed="true" disabled="false">'
     return [head, *lines, "    </group>"]
+
+
+def _fencing(pair: PacemakerPair) -> list[str]:
+    nodes = [pair.nodes[pair.fencing_on]] if pair.fencing_on else []
+    return _instance(FENCING, "stonith:fence_virsh", "Started" if nodes else "Stopped", nodes, indent=4)
 
 
 def _resource(pair: PacemakerPair, resource: Resource, *, indent: int) -> list[str]:

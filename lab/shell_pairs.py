@@ -28,6 +28,12 @@ _PCS = {"0.10": "0.10.11", "0.11": "0.11.5"}
 _DEFAULT_WAIT_SECONDS = 3600.0
 
 
+def _link_local(address: str) -> str:
+    """The address that every network card gives itself; here made of the other one."""
+    *_, third, fourth = (int(part) for part in address.split("."))
+    return f"fe80::77:ff:fe{third:02x}:{fourth:x}"
+
+
 class PairCommands:
     """What a machine says and does about its pair. A machine without one has addresses and mounts only."""
 
@@ -228,6 +234,7 @@ class PairCommands:
             lines.append(f"2: eth0    inet {moving}/24 brd {brd} scope global secondary eth0{forever}")
         if "-4" not in call.args:
             lines.insert(1, f"1: lo    inet6 ::1/128 scope host {forever}")
+            lines.append(f"2: eth0    inet6 {_link_local(own)}/64 scope link {forever}")
         return Answer(stdout="".join(lines))
 
     async def _findmnt(self, call: Call) -> Answer:
