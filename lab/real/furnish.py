@@ -100,6 +100,8 @@ class Furnisher:
     def _hosts(self) -> str:
         lines = ["127.0.0.1 localhost", f"{MONITOR_ADDRESS} {MONITOR}"]
         lines += [f"{machine.address} {machine.name}" for machine in self._inventory.machines]
+        # sudo complains where a host does not know its own name.
+        lines += [f"{h.power.address} {h.name}" for h in self._inventory.vm_hosts if isinstance(h.power, CommandPower)]
         return "\n".join(lines) + "\n"
 
     # --- machines ----------------------------------------------------------------------------------------------------
