@@ -7,7 +7,7 @@ Nothing is believed that was not observed: an exit code is no proof, a lost answ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -18,6 +18,7 @@ from procedure.commands.base import Command
 from procedure.facts import Facts, Observation
 from procedure.reports import Evidence, Outcome, StepProblem, StepReport
 from procedure.situation import Situation
+from procedure.subjects import Subject
 from procedure.verdicts import Answer, Verdict
 
 MAX_EVIDENCE: Final = 20
@@ -25,7 +26,12 @@ MAX_EVIDENCE: Final = 20
 
 PATIENT_POLLS: Final = 10
 """A machine that boots or shuts down refuses logins and answers nonsense for a moment (pam_nologin, a half-started
-cluster manager). While a state is waited for, a refusal counts only after this many polls in a row."""
+cluster manager). While a state is waited for, a refusal counts only when it lasts so many times `timings.poll`."""
+
+FIRST_PAUSE: Final = 10
+"""The first look after the one that follows an instruction comes after this part of `timings.poll`."""
+LONGER: Final = 1.5
+"""Each further one comes so much later, until `timings.poll` is reached: after seven looks and two polls' time."""
 
 PASSING_POLLS: Final = 10
 """What may be over in a moment is looked at so many times more before a step is refused for it."""
@@ -127,8 +133,15 @@ class Engine:
     # --- observe ------------------------------------------------------------------------------------------------------
 
     async def _observe(self) -> _Sight:
-        observations = await self.hands.observe_all(self.command.observes(self.situation))
-        facts = Facts(observations=observations)
+        """Everything that the command must know before it acts."""
+        return await self._see(self.command.observes(self.situation))
+
+    async def _look(self, last: _Sight) -> _Sight:
+        """What tells whether the wanted state is there, and nothing else: it is seen sooner so."""
+        return await self._see(self.command.awaits(self.situation, last.facts))
+
+    async def _see(self, subjects: tuple[Subject, ...]) -> _Sight:
+        facts = Facts(observations=await self.hands.observe_all(subjects))
         return _Sight(facts, self.command.wanted(self.situation, facts))
 
     def _must_be_known(self, sight: _Sight) -> None:
@@ -179,12 +192,12 @@ class Engine:
             except SystemTrouble as trouble:
                 answer = f"trouble: {trouble.seen}"
                 self._evidence.append(Evidence(at=datetime.now(UTC), instruction=instruction.text, answer=answer))
-                return await self._look_after(trouble, verdicts)
-        return await self._observe()
+                return await self._look_after(trouble, sight, verdicts)
+        return await self._look(sight)
 
-    async def _look_after(self, trouble: SystemTrouble, verdicts: tuple[Verdict, ...]) -> _Sight:
+    async def _look_after(self, trouble: SystemTrouble, last: _Sight, verdicts: tuple[Verdict, ...]) -> _Sight:
         """Whether a troubled instruction worked is told by observation alone."""
-        sight = await self._observe()
+        sight = await self._look(last)
         if sight.holds:
             return sight
         kind: ProblemKind = "rejected" if trouble.trouble == "rejected" else "unknown"
@@ -203,22 +216,25 @@ class Engine:
     async def _verify(self, sight: _Sight, verdicts: tuple[Verdict, ...]) -> StepReport:
         """Look until the wanted state is there, can't come any more, or the deadline."""
         poll = self.situation.inventory.timings.poll.total_seconds()
+        pauses = _pauses(poll)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._longest_wait.total_seconds()
         last_known: Verdict | None = None
-        refusals = 0
+        refused_since: float | None = None
         while not sight.holds and sight.wanted.answer is not Answer.NOT_APPLICABLE:
             last_known = sight.wanted if sight.wanted.answer is Answer.FAIL else last_known
-            refusals = refusals + 1 if sight.permanent and sight.wanted.answer is Answer.UNKNOWN else 0
-            if refusals > PATIENT_POLLS or self._in_vain(sight):
+            refused = sight.permanent is not None and sight.wanted.answer is Answer.UNKNOWN
+            refused_since = (refused_since or clock()) if refused else None
+            refused_for_good = refused_since is not None and clock() - refused_since > PATIENT_POLLS * poll
+            if refused_for_good or self._in_vain(sight):
                 raise self._not_seen(sight, verdicts, last_known)
             if clock() >= deadline and self.patience is not None:
                 return self._report(Outcome.NOT_YET, sight, (_with_last_known(sight.wanted, last_known),))
             if clock() >= deadline:
                 raise self._not_seen(sight, verdicts, last_known)
             self._tell(f"waiting: {sight.wanted.reason or sight.wanted.condition}", acted=bool(self._evidence))
-            await asyncio.sleep(min(poll, max(deadline - clock(), 0)))
-            sight = await self._observe()
+            await asyncio.sleep(min(next(pauses), max(deadline - clock(), 0)))
+            sight = await self._look(sight)
         return self._report(self._outcome_of(sight), sight, verdicts)
 
     @property
@@ -288,6 +304,14 @@ class Engine:
             next_step=_steps(against) or _NEXT[kind],
             report=self._report(outcome, sight, verdicts or against),
         )
+
+
+def _pauses(longest: float) -> Iterator[float]:
+    """Seconds between two looks: few at first, since most of what is waited for comes soon; then ever the longest."""
+    pause = longest / FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * LONGER, longest)
 
 
 def _with_last_known(wanted: Verdict, last_known: Verdict | None) -> Verdict:

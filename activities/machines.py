@@ -26,6 +26,8 @@ from procedure.subjects import AutostartOf, PowerOf, SnapshotOf
 
 SIGNAL = timedelta(seconds=2)
 """For a port to answer: a machine that is on answers in milliseconds, and a lost packet is sent again after 1 s."""
+CONTRADICTION = timedelta(milliseconds=500)
+"""For a port to answer where a provider says *off*: its word counts, and silence agrees with it."""
 LEAST_SIGNALS = 2
 """One port may belong to a service that has ended; a second one is another witness."""
 Heard = Literal["answers", "refuses", "silent"]
@@ -62,8 +64,10 @@ class Machines:
         if templates is None:
             return await self._by_silence(machine)
         provider, heard = await asyncio.gather(
-            self._provider(machine, templates), self._listened(machine), return_exceptions=True
+            self._provider(machine, templates), self._listened(machine, CONTRADICTION), return_exceptions=True
         )
+        if not _says_off(provider) and "answers" not in _known(heard).values():
+            (heard,) = await asyncio.gather(self._listened(machine, SIGNAL), return_exceptions=True)
         return self._by_provider(machine, _unless_unknown(provider, heard), _known(heard))
 
     async def autostart(self, subject: AutostartOf) -> Observed:
@@ -130,10 +134,10 @@ class Machines:
     # --- what answers -------------------------------------------------------------------------------------------------
 
     async def _by_silence(self, machine: Machine) -> Observed:
-        heard = await self._listened(machine)
+        heard = await self._listened(machine, SIGNAL)
         if "answers" not in heard.values():
             await asyncio.sleep(self._inventory.timings.poll.total_seconds())
-            again = await self._listened(machine)
+            again = await self._listened(machine, SIGNAL)
             # Silent now, but refused a moment ago: it may be going down at this very moment.
             heard = {port: heard[port] if said == "silent" else said for port, said in again.items()}
         source = f"tcp {machine.address} {_ports(heard)}, without a provider"
@@ -142,10 +146,10 @@ class Machines:
         silent = set(heard.values()) == {"silent"} and len(heard) >= LEAST_SIGNALS
         return _fact("off" if silent else "undecided", None, heard), source
 
-    async def _listened(self, machine: Machine) -> dict[int, Heard]:
+    async def _listened(self, machine: Machine, longest: timedelta) -> dict[int, Heard]:
         management = machine.port or self._inventory.connections[machine.connection].port
         ports = sorted({management, *machine.signals})
-        patience = min(SIGNAL, self._inventory.timings.connect)
+        patience = min(longest, self._inventory.timings.connect)
         heard = await asyncio.gather(*(_heard(machine, port, patience) for port in ports))
         return dict(zip(ports, heard, strict=True))
 
@@ -157,7 +161,7 @@ async def _heard(machine: Machine, port: int, patience: timedelta) -> Heard:
         Transient: the worker itself may be the reason why nothing.
     """
     try:
-        async with asyncio.timeout(patience.total_seconds()):
+        async with asyncio.timeout(SIGNAL.total_seconds()):
             found = await asyncio.get_running_loop().getaddrinfo(machine.address, port, type=socket.SOCK_STREAM)
         addresses = {str(address[0]) for *_, address in found}
         heard = await asyncio.gather(*(_heard_at(address, port, patience) for address in addresses))
@@ -184,6 +188,10 @@ async def _heard_at(address: str, port: int, patience: timedelta) -> Heard:
     with suppress(OSError):
         await writer.wait_closed()
     return "answers"
+
+
+def _says_off(provider: tuple[Literal["on", "off"], str] | BaseException) -> bool:
+    return not isinstance(provider, BaseException) and provider[0] == "off"
 
 
 def _unless_unknown(

@@ -47,6 +47,10 @@ class TakeBackup(Command):
         """The file, and which master takes the writes."""
         return (BackupAt(machine=self.machine, path=self.path), *behind_the_balancers(situation.inventory))
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """The dump."""
+        return (BackupAt(machine=self.machine, path=self.path),)
+
     def conditions(self, situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
         """The master still takes the writes: a dump of the other may lack what was written last."""
         return (takes_all_writes(situation.inventory, self.machine, facts),)
@@ -176,6 +180,10 @@ class TakeSnapshot(Command):
             subjects += [ClusterOn(machine=m) for m in pair.machines]
             subjects += [DrbdOn(machine=m) for m in pair.machines if pair.drbd]
         return (*subjects, *(ReplicationOn(machine=m) for m in self._masters(inventory)))
+
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """The snapshot."""
+        return (SnapshotOf(machine=self.machine, name=self.name),)
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It is there; not applicable where the provider can't."""

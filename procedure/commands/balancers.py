@@ -54,6 +54,10 @@ class SetMaintenance(Command):
         power = PowerOf(machine=self.balancer)
         return (BalancerOn(machine=self.balancer), power, *(ReplicationOn(machine=m) for m in masters))
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """HAProxy, and whether its machine is on."""
+        return (BalancerOn(machine=self.balancer), PowerOf(machine=self.balancer))
+
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """Every place of these machines is set; not applicable on a load balancer that is left and runs no HAProxy."""
         condition = f"{', '.join(self.machines)} in {self.state.upper()} on {self.balancer}"

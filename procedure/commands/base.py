@@ -48,6 +48,15 @@ class Command(Value):
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
         """What `wanted` and `conditions` need to know."""
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """What `wanted` alone needs to know, while it is waited for; by default all that is observed.
+
+        Args:
+            situation: the cluster, and which host is vacated.
+            facts: as last seen. What can't be told yet, of a machine that is off say, need not be asked.
+        """
+        return self.observes(situation)
+
     @abstractmethod
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """Whether the wanted state is there: pass, not yet (fail), not applicable, or unknown."""

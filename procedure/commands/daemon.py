@@ -80,6 +80,10 @@ class StartDaemon(Command):
         daemons = tuple(DaemonOn(machine=m) for m in (self.machine, *others))
         return (*daemons, *(PowerOf(machine=m) for m in others))
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """The daemon on its machine."""
+        return (DaemonOn(machine=self.machine),)
+
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It runs there."""
         return _is(self.machine, "running", facts)

@@ -62,6 +62,10 @@ class ShutDownMachine(Command):
         """Its power, and all that could still need it."""
         return _observed(situation, self.machine)
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """Its power: what is needed no more is asked no more."""
+        return (PowerOf(machine=self.machine),)
+
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It is off, by its provider or by silence on two signals."""
         return _is_off(self.machine, facts)
@@ -116,6 +120,10 @@ class CutPower(Command):
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
         """Its power, and all that could still need it."""
         return _observed(situation, self.machine)
+
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """Its power: what is needed no more is asked no more."""
+        return (PowerOf(machine=self.machine),)
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It is off, by its provider or by silence on two signals."""
@@ -179,6 +187,11 @@ class StartMachine(Command):
             subjects.append(BalancerOn(machine=_survivor(situation)))
         return tuple(dict.fromkeys(subjects))
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """Its power; what it says itself only when a port answers: a call to nobody takes long to fail."""
+        power = PowerOf(machine=self.machine)
+        return (power, *_says_itself(situation.inventory, self.machine)) if _answers(self.machine, facts) else (power,)
+
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It is on and up: what runs on it can be asked. A port that answers is not enough to go on."""
         condition = f"{self.machine} is on and up"
@@ -188,6 +201,8 @@ class StartMachine(Command):
         step = f"Look at the console of {self.machine}; then retry."
         if fact.state != "on":
             return failed(condition, f"it is {fact.state}", step)
+        if not _answers(self.machine, facts):
+            return failed(condition, "it is on, but not up yet: no port answers", step)
         asked = _says_itself(situation.inventory, self.machine)
         silent = [facts.why_unknown(s) for s in asked if (o := facts.observation(s)) is None or o.fact is None]
         if silent:
@@ -265,6 +280,12 @@ def _observed(situation: Situation, machine: str) -> tuple[Subject, ...]:
         subjects += [ClusterOn(machine=b) for b in inventory.pairs.load_balancer.machines]
         subjects += [ReplicationOn(machine=r) for r in who.replicas_of(inventory, machine) if not situation.goes(r)]
     return tuple(dict.fromkeys(subjects))
+
+
+def _answers(machine: str, facts: Facts) -> bool:
+    """Whether any port of it is open."""
+    fact = facts.power(machine)
+    return fact is not None and bool(fact.answering)
 
 
 def _is_off(machine: str, facts: Facts) -> Verdict:

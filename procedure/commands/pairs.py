@@ -93,6 +93,11 @@ class MovePair(Command):
             subjects += [ReplicationOn(machine=m.name) for m in inventory.with_role(Role.DATABASE_MASTER)]
         return tuple(dict.fromkeys(subjects))
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """Both machines of the pair, and HAProxy where the load balancer goes."""
+        clusters = observed(situation.inventory, who.pair(situation.inventory, self.pair))
+        return (*clusters, BalancerOn(machine=self.to)) if self.pair == "load_balancer" else clusters
+
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """All of the pair is on the survivor, and nothing on the leaver."""
         inventory = situation.inventory

@@ -40,6 +40,10 @@ class StopComponent(Command):
         """The component, and those that must be stopped before it."""
         return _observed(self.machine, self.component, stop_first(*self._in(situation)))
 
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """The component."""
+        return (ComponentOn(machine=self.machine, component=self.component),)
+
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It does not run."""
         return _is(self.machine, self.component, NOT_RUNNING, facts)
@@ -92,6 +96,10 @@ class StartComponent(Command):
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
         """The component, and those that must run before it."""
         return _observed(self.machine, self.component, run_first(*self._in(situation)))
+
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """The component."""
+        return (ComponentOn(machine=self.machine, component=self.component),)
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
         """It runs."""

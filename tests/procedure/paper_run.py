@@ -55,6 +55,8 @@ class PaperRun:
             self.audit(step.id)
         after = command.wanted(self.situation, self.facts(command))
         assert after.answer is Answer.PASS, f"{step.id}: {after.text}"
+        awaited = self.cluster.facts(command.awaits(self.situation, self.facts(command)))
+        assert command.wanted(self.situation, awaited) == after, f"{step.id}: awaits too little"
         return "done"
 
     def confirm(self, step: Step, task: OperatorTask) -> None:

@@ -81,7 +81,7 @@ def test_one_that_boots_already_is_only_waited_for(one_side: OneSided) -> None:
     assert STORAGE.instructions(one_side.situation, facts) == ()
     verdict = STORAGE.wanted(one_side.situation, facts)
     assert verdict.answer is Answer.FAIL
-    assert "it is on, but not up yet: connection refused" in verdict.reason
+    assert "it is on, but not up yet: no port answers" in verdict.reason
 
 
 @pytest.mark.parametrize(
