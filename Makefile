@@ -8,6 +8,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Tests that start whole labs use a core each; two at a time is what a small machine can carry.
 JOBS ?= 2
+# A machine that was too busy for a moment: a test that ran out of time, and only such a one, runs once more, and is listed.
+ONCE_MORE := --reruns 1 --only-rerun '^TimeoutError' --only-rerun 'Timeout \(>' --only-rerun 'not (so|ended) within' \
+	--only-rerun 'Potential deadlock'
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +33,8 @@ check: $(READY) ## Lint, format, types, import arrows
 
 # Real hosts are there once on a machine, and want it for themselves.
 test: check ## Everything that CI runs; real hosts where they can run
-	$(BIN)/pytest -n $(JOBS) --ignore tests/real
-	$(BIN)/pytest tests/real
+	$(BIN)/pytest -n $(JOBS) $(ONCE_MORE) --ignore tests/real
+	$(BIN)/pytest $(ONCE_MORE) tests/real
 
 format: $(READY) ## Format and mend what can be mended by itself
 	$(BIN)/ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from lab.real.image import ImageError, image
 from lab.real.lab import RealLab
+from lab.real.places import Places
 from lab.real.requirements import missing
 from lab.real.site import Options
 from tests.real.real_run import RealRun
@@ -25,6 +28,10 @@ async def hosts(request: pytest.FixtureRequest) -> AsyncIterator[RealLab]:
     if lacking:
         pytest.skip(f"real hosts can't run here; it takes {'; '.join(lacking)}")
     options: Options | None = getattr(request, "param", None)
+    try:
+        await asyncio.to_thread(image, Places.default().home)
+    except ImageError as error:
+        pytest.skip(f"Debian can't be installed for real hosts here: {error}")
     async with RealLab.start(options=options) as lab:
         sys.stdout.write(f"real lab: {lab.times}\n")
         yield lab
