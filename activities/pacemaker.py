@@ -11,6 +11,7 @@ nothing is known about the cluster from there.
 from __future__ import annotations
 
 import asyncio
+import html
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -188,7 +189,8 @@ class _CrmMon(Reader):
         for parent in root.findall("failures"):
             for failure in parent:
                 what = failure.get("op_key") or self.text(failure, "id")
-                reason = failure.get("exitreason")
+                # Pacemaker 2.1.5 escapes it once more than XML asks for: Couldn&amp;apos;t mount.
+                reason = html.unescape(failure.get("exitreason", ""))
                 line = (
                     f"{what} on {self.text(failure, 'node')}: {self.text(failure, 'exitstatus')}"
                     f" ({self.text(failure, 'exitcode')}), {self.text(failure, 'status')}"

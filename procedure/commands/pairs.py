@@ -113,8 +113,10 @@ class MovePair(Command):
         missing = (*missing_on(inventory, pair, self.to, fact), *self._left_behind(inventory, pair, facts))
         missing = (*missing, *_drbd_missing(pair, self.to, drbd), *self._haproxy_missing(facts))
         if missing:
-            step = f"Look at `pcs status --full` on {self.to}. What has moved stays; retry waits for the rest."
-            return failed(condition, "; ".join(missing), step)
+            past = failures_on(inventory, self.to, fact)
+            again = ", mend what failed, then `pcs resource cleanup`, or Pacemaker does not try again" if past else ""
+            step = f"Look at `pcs status --full` on {self.to}{again}. What has moved stays; retry waits for the rest."
+            return failed(condition, "; ".join((*missing, *past)), step)
         if facts.cluster(self.leaver) is None and not _is_offline(inventory, fact, self.leaver):
             # It may still hold the address; a node that is offline, and so fenced or off, holds nothing.
             return not_seen(condition, [ClusterOn(machine=self.leaver)], facts)
@@ -235,6 +237,12 @@ def missing_on(inventory: Inventory, pair: Pair, machine: str, fact: ClusterFact
     if pair.mount and pair.mount not in fact.mounts:
         missing.append(f"{pair.mount} is not mounted on {machine}")
     return (*missing, *(() if fact.transition_idle else ("resources are still starting or stopping",)))
+
+
+def failures_on(inventory: Inventory, machine: str, fact: ClusterFact) -> tuple[str, ...]:
+    """Actions that have failed on a machine, with the reason that the resource gave."""
+    node = inventory.machine(machine).node_name
+    return tuple(f"failed: {line}" for line in fact.failures if f" on {node}: " in line)
 
 
 def _drbd_missing(pair: Pair, machine: str, fact: DrbdFact | None) -> tuple[str, ...]:

@@ -100,6 +100,22 @@ async def test_a_cluster_that_tells_very_much_still_fits_into_a_history() -> Non
     assert len(fact.addresses) == 100
 
 
+async def test_the_reason_of_a_failed_action_is_read_as_a_person_reads_it() -> None:
+    """A line of a real Pacemaker 2.1.5, which escapes the reason twice."""
+    crm_mon = str(replies()["crm_mon --output-as=xml"])
+    failure = (
+        '<failures><failure op_key="fs_r0_start_0" node="acd-store2" exitstatus="error" exitreason="Couldn&amp;apos;t'
+        ' mount device [/dev/drbd0] as /srv/acd" exitcode="1" status="complete"/></failures></pacemaker-result>'
+    )
+
+    fact = await cluster(changed("crm_mon --output-as=xml", crm_mon.replace("</pacemaker-result>", failure)))
+
+    assert fact.failures == (
+        "fs_r0_start_0 on acd-store2: error (1), complete, Couldn't mount device [/dev/drbd0] as /srv/acd,"
+        " time not told",
+    )
+
+
 async def test_nothing_mounted_and_no_address_on_a_node_in_standby() -> None:
     fact = await cluster(RecordedShell({**replies("02-store1-standby"), "findmnt": (1, "", "")}))
     assert fact.mounts == ()

@@ -5,7 +5,7 @@ The waiting times of the inventory are short here, so that a deadline costs seco
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,11 +17,12 @@ from inventory.loading import load
 from inventory.models import Inventory, Role, Timings
 from lab.faults import Fault, FaultKind
 from lab.journal import Entry
-from procedure.plan import Gate, Plan
+from lab.lab import Lab
 from procedure.reports import RunOutcome
+from tests.lab.attended import Attended
 from tests.lab.ended_run import Ended, Timeline, ended, watch
 from tests.lab.whole_run import REFERENCE, WholeRun
-from workflows.status import RunReport, Status, StepState, Wait
+from workflows.status import RunReport
 
 SHORT = {
     "command": timedelta(seconds=5),
@@ -51,7 +52,7 @@ def in_a_hurry(inventory: Inventory) -> Inventory:
 
 
 @dataclass
-class FaultyRun:
+class FaultyRun(Attended[Lab]):
     """A run, its timeline, and the person who watches it. Made by `FaultyRun.start`."""
 
     run: WholeRun
@@ -122,72 +123,6 @@ class FaultyRun:
         while any(replication.lag(channel) for channel in replication.channels_of(replica)):
             await self.run.lab.world.sleep(_LOOK_SECONDS)
 
-    async def problems(self, *steps: str) -> dict[str, Wait]:
-        """Wait until exactly these steps wait with a problem and nothing else runs; check what is held back.
-
-        Args:
-            steps: their ids.
-
-        Returns:
-            What each says, by step.
-        """
-        status = await self._at_rest(set(steps))
-        assert self._waiting(status) == set(steps), "\n".join(f"{w.step}: {w.text}" for w in status.waits)
-        await self._must_hold_back_what_depends_and_nothing_else(status)
-        waits = {wait.step: wait for wait in status.waits if wait.kind == "problem"}
-        for wait in waits.values():
-            _must_be_a_whole_message(wait)
-        return waits
-
-    async def _at_rest(self, steps: set[str]) -> Status:
-        """Wait until these wait and nothing runs. A heartbeat that an overloaded machine has missed is no fault."""
-        while True:
-            status = await self.run.until(
-                lambda status: (
-                    (self._waiting(status) >= steps and not any(s.state == "running" for s in status.steps))
-                    or any(self._lost(wait) for wait in status.waits)
-                )
-            )
-            lost = [wait.step for wait in status.waits if self._lost(wait)]
-            if not lost:
-                return status
-            await self.retry(*lost)
-
-    def _lost(self, wait: Wait) -> bool:
-        return wait.kind == "problem" and "the worker that did it stopped answering" in wait.text
-
-    async def retry(self, *steps: str) -> None:
-        """Tell the run to try these steps again."""
-        for step in steps:
-            answer = await self.run.decide("retry", step=step)
-            assert answer.accepted, answer.text
-
-    async def skip(self, *steps: str) -> None:
-        """Tell the run to go on without these steps."""
-        for step in steps:
-            answer = await self.run.decide("skip", step=step, reason="decided in a test")
-            assert answer.accepted, answer.text
-
-    async def until_gate(self, gate: str) -> None:
-        """Wait until a gate is reached and nothing runs: nothing moves while a person thinks."""
-        await self.run.until_gate(gate)
-        await self.run.until(lambda status: not any(step.state == "running" for step in status.steps))
-
-    async def approve_what_has_changed(self, gate: str, *said: str) -> None:
-        """Approve a gate whose facts have changed since it was shown: that approval is void, the next one stands.
-
-        Args:
-            gate: its name.
-            said: what the run must say of the change.
-        """
-        shown = await self.run.until_gate(gate)
-        await self.run.approve(gate)
-        status = await self.run.until(lambda s: any(w.gate == gate and w.code != shown.code for w in s.waits))
-        notes = " ".join(status.notes)
-        for words in said:
-            assert words in notes, status.notes
-        await self.run.approve(gate)
-
     async def ended(self, *excused: str, by_hand: tuple[str, ...] = ()) -> Ended:
         """Wait for the end; what is left.
 
@@ -208,48 +143,6 @@ class FaultyRun:
     def journal(self) -> tuple[Entry, ...]:
         """What has reached the machines so far."""
         return tuple(self.run.lab.journal.entries)
-
-    def _waiting(self, status: Status) -> set[str]:
-        return {wait.step for wait in status.waits if wait.kind == "problem"}
-
-    async def _must_hold_back_what_depends_and_nothing_else(self, status: Status) -> None:
-        plan: Plan | None = await self.run.handle.query("plan", result_type=Plan)
-        assert plan is not None
-        people = {step.id for step in plan.steps if isinstance(step.action, Gate)}
-        states = {record.id: record.state for record in status.steps}
-        held = _all_after(plan, {wait.step for wait in status.waits})
-        begun = {step for step in held if states[step] is not StepState.PENDING}
-        assert begun == set(), "these depend on what waits"
-        free = {step.id for step in plan.steps} - held - people - self._waiting(status)
-        assert {step for step in free if states[step] is not StepState.ENDED} == set(), "nothing keeps these"
-
-
-def _all_after(plan: Plan, steps: Iterable[str]) -> set[str]:
-    """Whatever waits for one of these, directly or not."""
-    held: set[str] = set()
-    found = set(steps)
-    while found:
-        found = {step.id for step in plan.steps if set(step.after) & found} - held
-        held |= found
-    return held
-
-
-def _must_be_a_whole_message(wait: Wait) -> None:
-    for part in ("Expected: ", "Seen: ", "Next: "):
-        assert part in wait.text, wait.text
-    assert "retry" in wait.text.partition("Next: ")[2], wait.text
-    # Neither keys of this program nor two ends of a sentence at once.
-    for rubbish in ("component:", "cluster:", "power:", "balancer:", "..", ". .", "None", "Next: Next"):
-        assert rubbish not in wait.text.replace("...", ""), wait.text
-    hints = {hint.signal: hint.payload for hint in wait.hints}
-    assert {"retry", "skip", "abort"} <= set(hints)
-    assert hints["skip"]["step"] == wait.step
-
-
-def words(wait: Wait, *salient: str) -> None:
-    """What a person must find in the message of a wait."""
-    missing = [word for word in salient if word not in wait.text]
-    assert not missing, f"{missing} is not in: {wait.text}"
 
 
 def deviations(found: Ended, inventory: Inventory) -> dict[str, object]:

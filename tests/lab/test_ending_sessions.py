@@ -8,7 +8,8 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from procedure.reports import RunOutcome
-from tests.lab.faulty_run import FaultyRun, deviations, words
+from tests.lab.attended import words
+from tests.lab.faulty_run import FaultyRun, deviations
 
 pytestmark = pytest.mark.whole_run
 

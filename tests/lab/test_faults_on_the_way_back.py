@@ -7,7 +7,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from lab.faults import Fault
 from procedure.reports import RunOutcome
-from tests.lab.faulty_run import FaultyRun, words
+from tests.lab.attended import words
+from tests.lab.faulty_run import FaultyRun
 
 pytestmark = pytest.mark.whole_run
 

@@ -7,7 +7,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from lab.faults import FaultKind
 from procedure.reports import RunOutcome
-from tests.lab.faulty_run import FaultyRun, deviations, words
+from tests.lab.attended import words
+from tests.lab.faulty_run import FaultyRun, deviations
 
 pytestmark = pytest.mark.whole_run
 
@@ -40,7 +41,9 @@ async def test_what_does_not_stop_move_end_or_go_off(temporal: WorkflowEnvironme
             waits["5-move-storage"],
             "acd-store2: failed",
             "fs_r0 is not on acd-store2",
+            "fs_r0_start_0 on acd-store2: error (1)",
             "pcs status --full",
+            "`pcs resource cleanup`",
             "retry waits",
         )
         await faulty.clear(pair)

@@ -6,7 +6,8 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from procedure.reports import Outcome, RunOutcome
-from tests.lab.faulty_run import FaultyRun, deviations, words
+from tests.lab.attended import words
+from tests.lab.faulty_run import FaultyRun, deviations
 
 pytestmark = pytest.mark.whole_run
 

@@ -139,6 +139,18 @@ def test_a_move_that_has_begun_is_not_stopped_by_sessions(situation: Situation, 
     assert MOVE_BALANCER.conditions(situation, begun)[-1].answer is Answer.NOT_APPLICABLE
 
 
+def test_a_move_names_what_failed_there_and_how_pacemaker_tries_again(situation: Situation, facts: Facts) -> None:
+    here, there = "fs_r0_start_0 on acd-store2: error (1), complete", "fs_r0_start_0 on acd-store1: error (1), complete"
+
+    untold = MOVE.wanted(situation, facts)
+    told = MOVE.wanted(situation, cluster_with(facts, "acd-store2", failures=(there, here)))
+
+    assert "failed: " not in untold.reason
+    assert "cleanup" not in untold.next_step
+    assert told.reason == f"{untold.reason}; failed: {here}"
+    assert "`pcs resource cleanup`" in told.next_step
+
+
 def test_the_drain_names_who_is_left_and_what_would_end_them(situation: Situation, facts: Facts) -> None:
     rows = tuple(Session(id=i, user="acd", address="10.77.0.81:4000", command="Sleep") for i in range(12))
     left = seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=True, count=12, sessions=rows))
