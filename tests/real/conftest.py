@@ -12,13 +12,16 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from lab.real.image import ImageError, image
+from lab.processes import Processes
 from lab.real.lab import RealLab
 from lab.real.places import Places
 from lab.real.requirements import missing
 from lab.real.site import Options
+from tests.real.faulty_run import FaultyRun
 from tests.real.real_run import RealRun
 
 Run = Callable[..., AbstractAsyncContextManager[RealRun]]
+Faulty = Callable[..., AbstractAsyncContextManager[FaultyRun]]
 
 
 @pytest.fixture(scope="session")
@@ -55,5 +58,15 @@ def run(normal: RealLab, temporal: WorkflowEnvironment, tmp_path: Path) -> Run:
         one = RealRun.of(temporal, normal, tmp_path, vacate=vacate)
         async with one.working():
             yield one
+
+    return begin
+
+
+@pytest.fixture
+def faulty(normal: RealLab, temporal: WorkflowEnvironment, tmp_path: Path) -> Faulty:
+    """Begins the work on a cluster in which something will go wrong: `async with faulty() as one:`."""
+
+    def begin(vacate: str = "vm-host-1") -> AbstractAsyncContextManager[FaultyRun]:
+        return FaultyRun.start(temporal, normal, Processes(tmp_path), vacate=vacate)
 
     return begin
