@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from lab.real.image import ImageError, image
 from lab.processes import Processes
+from lab.real.image import ImageError, image
 from lab.real.lab import RealLab
 from lab.real.places import Places
 from lab.real.requirements import missing
