@@ -222,7 +222,7 @@ class RealLab:
         ):
             await self.until(partial(self._all_up, name), f"every server is UP on {name}")
         for link in self.inventory.database.replication:
-            await self.until(partial(self._replicates, link.replica), f"{link.replica} replicates")
+            await self.until(partial(self.replicates, link.replica), f"{link.replica} replicates")
 
     async def _begins_on_first(self, pair: Pair) -> None:
         first = next(name for name in pair.machines if self.inventory.machine(name).normal == "active")
@@ -251,7 +251,8 @@ class RealLab:
         states = self.truth.balancer(name)
         return states is not None and all(state.startswith("UP") for state in states.values())
 
-    def _replicates(self, replica: str) -> bool:
+    def replicates(self, replica: str) -> bool:
+        """Whether a replica receives and replays, and lags behind nobody."""
         status = self.truth.replication(replica)
         return status is not None and (status["Slave_IO_Running"], status["Seconds_Behind_Master"]) == ("Yes", 0)
 

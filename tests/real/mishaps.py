@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
+from inventory.models import Pair
 from lab.real.database import Local
 from lab.real.furnish import SCHEMA
 from lab.real.lab import RealLab
@@ -122,3 +124,48 @@ async def _restart_sshd(lab: RealLab, host: str) -> None:
     await do(lab, host, "systemctl", "restart", "ssh")
     # Whoever is logged in would not ask for the key again.
     await do(lab, host, "sh", "-c", "pgrep -u failover -x sshd | xargs -r kill -KILL")
+
+
+# --- power ------------------------------------------------------------------------------------------------------------
+
+
+async def power_cut(lab: RealLab, host: str) -> None:
+    """Take its power away: the order in which hosts go is nobody's doing then."""
+    lab.auditors.excused.add(host)
+    await lab.outlets[host].cut()
+
+
+async def power_back(lab: RealLab, host: str) -> None:
+    """Switch it on, and wait until it is what it was before: its services, its node, its replication."""
+    await lab.outlets[host].power_on()
+    await lab.until(partial(_is_up, lab, host), f"{host} is up")
+    if host in {link.replica for link in lab.inventory.database.replication}:
+        await lab.until(partial(lab.replicates, host), f"{host} replicates")
+    pair = lab.inventory.pair_of(host)
+    if pair is not None:
+        node = lab.inventory.machine(host).node_name
+        await lab.until(partial(_is_online, lab, pair, node), f"{host} is online in its pair")
+
+
+async def _is_up(lab: RealLab, host: str) -> bool:
+    done = await lab.hosts[host].run("systemctl", "is-system-running")
+    return done.stdout.strip() in ("running", "degraded")
+
+
+async def _is_online(lab: RealLab, pair: Pair, node: str) -> bool:
+    return node in (await lab.truth.pair(pair)).online
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+async def moved_by_hand(lab: RealLab, pair: Pair, to: str) -> None:
+    """What a person does who wants a pair where it was: the other node into standby, and out of it again."""
+    other = next(lab.inventory.machine(name).node_name for name in pair.machines if name != to)
+    await do(lab, to, "pcs", "node", "standby", other)
+    await lab.until(partial(_alone_holds, lab, pair, to), f"{to} holds {pair.address}")
+    await do(lab, to, "pcs", "node", "unstandby", other)
+
+
+async def _alone_holds(lab: RealLab, pair: Pair, name: str) -> bool:
+    return (await lab.truth.pair(pair)).address_on == (name,)
