@@ -77,6 +77,11 @@ class Processes:
         command = (sys.executable, "-m", *argv)
         return await self.start(name, *command, environment=environment, output=output, keyboard=keyboard)
 
+    def cpu_seconds(self, name: str) -> float:
+        """User and system time that a running process has used."""
+        words = Path(f"/proc/{self._running[name].pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     async def kill(self, name: str) -> int:
         """SIGKILL: what a power cut does to a process. Returns its process id."""
         process = self._running.pop(name)
