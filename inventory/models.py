@@ -408,7 +408,7 @@ class Timings(Model):
     command: Duration = timedelta(seconds=60)
     """For one command to answer."""
     poll: Duration = timedelta(seconds=1)
-    """Between two observations of a state that is waited for."""
+    """At most between two observations of a state that is waited for; the first ones follow each other faster."""
     stop: Duration = timedelta(minutes=3)
     """For a component to be stopped: Wildfly may end its requests first."""
     start: Duration = timedelta(minutes=5)
