@@ -16,7 +16,7 @@ import httpx
 
 from activities.errors import shortened
 from activities.hands import Act, Observe, Observed
-from activities.web import CAUGHT, beginning, client, decoded, extensions, reason
+from activities.web import CAUGHT, beginning, client, decoded, extensions, reason, untrusted
 from inventory.models import CommandProbe, HttpProbe, Inventory, Probe, SqlProbe, TcpProbe
 from procedure.facts import ProbeFact
 from procedure.subjects import ProbeOf
@@ -97,8 +97,9 @@ class ProbeSystem:
                     return ""
                 text = decoded((await beginning(answer, MAX_BODY))[:MAX_BODY], answer.charset_encoding)
         except CAUGHT as error:
-            # Made anew at the next try: what it knows of certificates may have been corrected by then.
-            self._clients.pop(probe.name, None)  # it keeps no connection
+            if untrusted(error):
+                # Made anew at the next try: what it knows of certificates may have been corrected by then.
+                self._clients.pop(probe.name, None)  # it keeps no connection
             return reason(error)
         return "" if probe.contains in text else f"the page does not contain {probe.contains!r}"
 

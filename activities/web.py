@@ -102,7 +102,7 @@ def translating(service: str, asked: str) -> Iterator[None]:
 def translated(service: str, asked: str, error: Exception) -> SystemTrouble:
     """This room's trouble for an exception of httpx."""
     words = f"{asked}: {reason(error)}"
-    if _untrusted(error):
+    if untrusted(error):
         return Rejected(service, words, "check its certificate, and the authority (tls.ca) in the inventory")
     if isinstance(error, PERMANENT):
         return NotUnderstood(service, words, "check the address in the inventory")
@@ -156,7 +156,7 @@ def refuse_status(service: str, asked: str, answer: httpx.Response) -> None:
     raise NotUnderstood(service, words, hint)
 
 
-def _untrusted(error: BaseException | None) -> bool:
+def untrusted(error: BaseException | None) -> bool:
     """Whether a certificate was refused; httpx tells it by the chain of causes only."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
