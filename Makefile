@@ -10,7 +10,7 @@ READY := .venv/.ready
 JOBS ?= 2
 # A machine that was too busy for a moment: a test that ran out of time, and only such a one, runs once more, and is listed.
 ONCE_MORE := --reruns 1 --only-rerun '^TimeoutError' --only-rerun 'Timeout \(>' --only-rerun 'not (so|ended) within' \
-	--only-rerun 'Potential deadlock'
+	--only-rerun 'it never came|never showed' --only-rerun 'Potential deadlock'
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
