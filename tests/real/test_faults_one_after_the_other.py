@@ -80,7 +80,7 @@ async def _a_session_does_not_end_and_a_service_comes_back(one: FaultyRun) -> No
         )
     await do(lab, "acd-chat1", "systemctl", "start", "jtel-clientmessenger")
     await one.retry(DRAIN)
-    words((await one.problems(DRAIN))[DRAIN], "2 from app@", "(acd-lb1, Sleep)")
+    words((await one.problems(DRAIN))[DRAIN], "from app@10.77.0.81 (acd-lb1, Sleep)")
     await do(lab, "acd-chat1", "systemctl", "stop", "jtel-clientmessenger")
 
 
