@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -25,16 +24,21 @@ Faulty = Callable[..., AbstractAsyncContextManager[FaultyRun]]
 
 
 @pytest.fixture(scope="session")
-async def hosts(request: pytest.FixtureRequest) -> AsyncIterator[RealLab]:
-    """The cluster of real hosts, in its normal state at first; `Options` as parameter: one of another site."""
+def possible() -> None:
+    """Skip what needs real hosts where there can be none, and say why."""
     lacking = missing()
     if lacking:
         pytest.skip(f"real hosts can't run here; it takes {'; '.join(lacking)}")
-    options: Options | None = getattr(request, "param", None)
     try:
-        await asyncio.to_thread(image, Places.default().home)
+        image(Places.default().home)
     except ImageError as error:
         pytest.skip(f"Debian can't be installed for real hosts here: {error}")
+
+
+@pytest.fixture(scope="session")
+async def hosts(possible: None, request: pytest.FixtureRequest) -> AsyncIterator[RealLab]:
+    """The cluster of real hosts, in its normal state at first; `Options` as parameter: one of another site."""
+    options: Options | None = getattr(request, "param", None)
     async with RealLab.start(options=options) as lab:
         sys.stdout.write(f"real lab: {lab.times}\n")
         yield lab

@@ -15,7 +15,6 @@ import pytest
 
 from lab.real.image import image
 from lab.real.places import Places, cgroup_root
-from lab.real.requirements import missing
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "65534"
@@ -52,11 +51,8 @@ class Typing:
 
 
 @pytest.fixture(scope="module")
-def typing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
+def typing(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Typing]:
     """A place of its own, beside any other lab of this machine."""
-    lacking = missing()
-    if lacking:
-        pytest.skip(f"real hosts can't run here; it takes {'; '.join(lacking)}")
     home = tmp_path_factory.mktemp("real-lab")
     found = image(Places.default().home)
     (home / found.name).symlink_to(found)
