@@ -116,7 +116,7 @@ class Engine:
             StepStopped: refused, rejected, failed or unknown; the operator decides.
         """
         self._tell(f"observing: {self.command.title}")
-        sight = await self._observe()
+        sight = await self._after_what_passes(await self._observe())
         if sight.wanted.answer is Answer.NOT_APPLICABLE:
             return self._report(Outcome.NOT_APPLICABLE, sight)
         if not self.command.mutates or self.verify_only:
@@ -124,9 +124,6 @@ class Engine:
         if sight.holds:
             return self._report(Outcome.DONE if self.acted_before else Outcome.UNCHANGED, sight)
         self._must_be_known(sight)
-        sight = await self._after_what_passes(sight)
-        if sight.holds:
-            return self._report(Outcome.DONE if self.acted_before else Outcome.UNCHANGED, sight)
         verdicts = self._decide(sight)
         return await self._verify(await self._act(sight, verdicts), verdicts)
 
@@ -160,16 +157,16 @@ class Engine:
     # --- decide -------------------------------------------------------------------------------------------------------
 
     async def _after_what_passes(self, sight: _Sight) -> _Sight:
-        """Look again while nothing is against it but what may be over in a moment."""
+        """Look again while there is something to do, and nothing against it but what may be over in a moment."""
         poll = self.situation.inventory.timings.poll.total_seconds()
-        for _ in range(PASSING_POLLS):
+        acts = self.command.mutates and not self.verify_only
+        for _ in range(PASSING_POLLS if acts else 0):
             against = [v for v in self.command.conditions(self.situation, sight.facts) if not v.allows]
-            if sight.holds or not against or not all(verdict.passing for verdict in against):
+            if sight.wanted.answer is not Answer.FAIL or not against or not all(v.passing for v in against):
                 break
             self._tell(f"waiting: {against[0].reason or against[0].condition}")
             await asyncio.sleep(poll)
             sight = await self._observe()
-            self._must_be_known(sight)
         return sight
 
     def _decide(self, sight: _Sight) -> tuple[Verdict, ...]:

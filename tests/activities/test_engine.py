@@ -93,6 +93,13 @@ class Good:
             looks=["stopping", "stopped"],
             command=StopIt(allowed="at rest"),
         ),
+        Good(
+            "gone while it was refused for a moment",
+            Outcome.NOT_APPLICABLE,
+            sent=0,
+            looks=["stopping", "missing"],
+            command=StopIt(allowed="at rest"),
+        ),
         Good("gone afterwards", Outcome.DONE, sent=1, looks=[None, "missing"]),
         Good(
             "waited for",

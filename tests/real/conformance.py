@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -206,13 +206,11 @@ def _label(member: Mapping[str, Any]) -> str:
 
 @dataclass
 class Worlds:
-    """Both, and what was compared."""
+    """Both."""
 
     real: World
     simulated: World
     lab: Lab
-    compared: set[str] = field(default_factory=set)
-    """Paths that were compared, with the kind of fact in front."""
 
     async def alike(self, subjects: Iterable[Subject], when: str) -> None:
         """Both come to look alike. What is on its way is waited for: the two take their own time.
@@ -264,7 +262,6 @@ class Worlds:
         found = []
         for path in sorted({*real, *simulated}):
             named = f"{kind}.{path.removeprefix('fact.')}"
-            self.compared.add(named)
             if not _may_differ(named, real.get(path), simulated.get(path)):
                 found.append(f"  {what} | {named}: real {real.get(path)!r}, simulated {simulated.get(path)!r}")
         return found

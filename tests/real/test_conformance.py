@@ -60,8 +60,8 @@ NOT_COMPARED: dict[type[object], str] = {
     DaemonOn: "runs on Windows, which is simulated in both",
     StopDaemon: "as above",
     StartDaemon: "as above",
-    AwaitDrained: "its callers decide when it ends, and each cluster has its own: test_there_and_back.py does it",
-    EndSessions: "as above",
+    AwaitDrained: "not alike yet when it was tried, and nobody knows why: test_there_and_back.py has it on real hosts",
+    EndSessions: "not alike yet, as above; only tried on simulated ones",
     LookAgainAlone: "a whole side must be off: test_there_and_back.py does it",
     DrbdOn: "real hosts have no kernel module for it",
 }
