@@ -41,14 +41,23 @@ key_buffer_size = 1M
 _ACCOUNTS = ("failover", "wildfly", "jtel")
 
 
+_NO_INDEX = "apt-get update"
+"""What fails where no archive is reached; of a package that is not there it is the installation."""
+
+
 class ImageError(Exception):
     """The image can't be built."""
+
+
+class ArchiveError(ImageError):
+    """No archive of Debian is reached from here."""
 
 
 def image(home: Path) -> Path:
     """The image; built if it isn't there. About 60 s and 700 MiB the first time.
 
     Raises:
+        ArchiveError: no archive of Debian is reached.
         ImageError: a package or a tool is missing; with the end of what was said.
     """
     found = home / f"image-{_digest()}"
@@ -82,7 +91,12 @@ def _install(target: Path) -> None:
     here = [str(sources)] if sources.exists() and _SUITE in sources.read_text(encoding="utf-8") else []
     options = ["--quiet", "--variant=minbase", '--aptopt=Acquire::Languages "none"', *without]
     packages = ",".join(_PACKAGES.split())
-    _run(["mmdebstrap", *options, f"--include={packages}", _SUITE, str(target), *here])
+    try:
+        _run(["mmdebstrap", *options, f"--include={packages}", _SUITE, str(target), *here])
+    except ImageError as error:
+        if _NO_INDEX in str(error):
+            raise ArchiveError(str(error)) from error
+        raise
 
 
 def _furnish(target: Path) -> None:

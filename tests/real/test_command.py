@@ -148,3 +148,16 @@ def test_every_tool_that_is_missing_is_named(typing: Typing, tmp_path: Path) -> 
 def _status(typing: Typing) -> dict[str, Any]:
     status: dict[str, Any] = json.loads(typing.run("status").stdout)
     return status
+
+
+def test_an_archive_that_is_not_reached_is_told_from_an_image_that_is_wrong(possible: None, tmp_path: Path) -> None:
+    words = "import sys, pathlib; from lab.real.image import image; image(pathlib.Path(sys.argv[1]))"
+    built = subprocess.run(
+        ["unshare", "--net", sys.executable, "-c", words, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 1
+    assert "lab.real.image.ArchiveError: mmdebstrap ended with" in built.stderr
