@@ -27,7 +27,7 @@ from procedure.subjects import AutostartOf, PowerOf, SnapshotOf
 SIGNAL = timedelta(seconds=2)
 """For a port to answer: a machine that is on answers in milliseconds, and a lost packet is sent again after 1 s."""
 CONTRADICTION = timedelta(milliseconds=500)
-"""For a port to answer where a provider says *off*: its word counts, and silence agrees with it."""
+"""For a port to answer before the provider is asked again; where it says *off*, silence agrees with it."""
 LEAST_SIGNALS = 2
 """One port may belong to a service that has ended; a second one is another witness."""
 Heard = Literal["answers", "refuses", "silent"]
@@ -63,11 +63,15 @@ class Machines:
         templates = self._templates(machine)
         if templates is None:
             return await self._by_silence(machine)
+        clock = asyncio.get_running_loop().time
+        until = clock() + SIGNAL.total_seconds()
         provider, heard = await asyncio.gather(
             self._provider(machine, templates), self._listened(machine, CONTRADICTION), return_exceptions=True
         )
-        if not _says_off(provider) and "answers" not in _known(heard).values():
-            (heard,) = await asyncio.gather(self._listened(machine, SIGNAL), return_exceptions=True)
+        # Asked again and again: a machine that goes down falls silent first, and then it goes off any moment.
+        while not _says_off(provider) and set(_known(heard).values()) == {"silent"} and clock() < until:
+            (heard,) = await asyncio.gather(self._listened(machine, CONTRADICTION), return_exceptions=True)
+            (provider,) = await asyncio.gather(self._provider(machine, templates), return_exceptions=True)
         return self._by_provider(machine, _unless_unknown(provider, heard), _known(heard))
 
     async def autostart(self, subject: AutostartOf) -> Observed:

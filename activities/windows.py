@@ -1,9 +1,12 @@
 """WinRM: services, commands and shutdown of Windows machines.
 
 pywinrm blocks, so each call runs in one of few threads, with a connection and a remote shell of its own (pywinrm is
-not thread-safe). A thread can't be killed: what bounds it are the time-outs of its requests, and a call that is
-cancelled or out of time is given up within `RECEIVE`, when its remote command is terminated and its shell closed. What
-still runs then, because the machine answers drop by drop, is cut off: its connections are shut down from outside.
+not thread-safe). A connection whose call ended well is kept for the next one for `KEPT`: to log in takes most of the
+time and work of a call, and an entry in the machine's security log.
+
+A thread can't be killed: what bounds it are the time-outs of its requests, and a call that is cancelled or out of time
+is given up within `RECEIVE`, when its remote command is terminated and its shell closed. What still runs then, because
+the machine answers drop by drop, is cut off: its connections are shut down from outside.
 
 With HTTPS the certificate is always verified. Over plain HTTP messages are always encrypted, which NTLM can and Basic
 can't: Basic over HTTP is refused. Proxies and certificate settings of the worker's environment are ignored.
@@ -12,13 +15,14 @@ can't: Basic over HTTP is refused. Proxies and certificate settings of the worke
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import re
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -26,6 +30,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from requests import Timeout
 from winrm.exceptions import WinRMOperationTimeoutError
 from winrm.protocol import Protocol
 
@@ -48,6 +53,8 @@ CALLS = 4
 """Calls at the same time on one machine: WinRM allows 5 shells to a user where it was never configured."""
 RECEIVE = timedelta(seconds=5)
 """How long one request waits for output before it asks again, and so how soon a call is given up."""
+KEPT = timedelta(seconds=30)
+"""How long a connection waits for its next call; so soon a changed password counts. Windows ends one after 2 min."""
 
 SERVICE_STATES = {1: "stopped", 2: "starting", 3: "stopping", 4: "running", 5: "starting"}
 """ServiceControllerStatus of .NET. 6 and 7 (pause pending, paused) are neither running nor stopped: not understood."""
@@ -84,6 +91,7 @@ class Windows:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="winrm")
         self._calls: dict[str, asyncio.Semaphore] = {}
         self._places = asyncio.Semaphore(THREADS)
+        self._kept: dict[str, list[_Way]] = {}
 
     async def run(self, machine: str, argv: Sequence[str], *, detached: bool = False) -> Completed:
         """Run a command and wait for it, at most `timings.command`.
@@ -129,6 +137,9 @@ class Windows:
 
     async def close(self) -> None:
         """Take no more calls; those that run end by their time-outs."""
+        for way in itertools.chain.from_iterable(self._kept.values()):
+            way.close()
+        self._kept.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _control_service(self, instruction: WindowsServiceAction) -> str:
@@ -165,7 +176,14 @@ class Windows:
 
     async def _run(self, machine: str, argv: Sequence[str], title: str, detached: bool) -> Completed:
         # The target is looked up and the secret read before a thread is taken.
-        call = _Call(self._protocol(self._target(machine)), argv, self._inventory.timings.command)
+        target = self._target(machine)
+        password = resolve(target.connection.password, machine).get_secret_value()
+        call = _Call(
+            self._kept_way(machine, password),
+            lambda: _Way(self._protocol(target, password), password),
+            argv,
+            self._inventory.timings.command,
+        )
         working = await self._begun(machine, call)
         try:
             async with asyncio.timeout(self._longest().total_seconds()):
@@ -183,6 +201,7 @@ class Windows:
             if detached and call.sent and isinstance(error.cause, OSError):
                 return Completed(machine, title, None, "", "")
             raise _trouble(machine, title, call, error.cause) from error.cause
+        self._kept.setdefault(machine, []).append(call.way)
         truncated = len(out) > KEEP or len(err) > KEEP
         return Completed(machine, title, status, _text(out), _text(err), truncated)
 
@@ -207,6 +226,16 @@ class Windows:
         working.add_done_callback(ended)
         return working
 
+    def _kept_way(self, machine: str, password: str) -> _Way | None:
+        """A connection that an earlier call has left, if there is a fresh one."""
+        ways = self._kept.get(machine, [])
+        while ways:
+            way = ways.pop()
+            if way.password == password and time.monotonic() - way.left < KEPT.total_seconds():
+                return way
+            way.close()
+        return None
+
     def _request(self) -> timedelta:
         """The longest that one request of a call should take."""
         return min(RECEIVE, self._inventory.timings.command) + self._inventory.timings.connect
@@ -228,7 +257,7 @@ class Windows:
         address = f"[{machine.address}]" if ":" in machine.address else machine.address
         return _Target(name, f"http{'s' * way.https}://{address}:{machine.port or way.port}/wsman", way)
 
-    def _protocol(self, target: _Target) -> Protocol:
+    def _protocol(self, target: _Target, password: str) -> Protocol:
         way, timings = target.connection, self._inventory.timings
         wait = max(1, math.ceil(min(RECEIVE, timings.command).total_seconds()))
         patience = timings.connect.total_seconds()
@@ -236,7 +265,7 @@ class Windows:
             endpoint=target.url,
             transport=way.transport,
             username=way.user,
-            password=resolve(way.password, target.name).get_secret_value(),
+            password=password,
             ca_trust_path=way.ca or _system_authorities(),
             server_cert_validation="validate",
             message_encryption="auto" if way.https else "always",
@@ -257,40 +286,60 @@ class _CallError(Exception):
         self.cause = cause
 
 
+class _Way:
+    """A connection to one machine, for one call at a time."""
+
+    def __init__(self, protocol: Protocol, password: str) -> None:
+        self.protocol = protocol
+        self.password = password
+        self.left = 0.0
+        """When its last call ended, by the monotonic clock; 0: it had none."""
+        self.wire = Wire()
+        self.wire.carry(protocol.transport)
+
+    def close(self) -> None:
+        """End it."""
+        self.protocol.transport.close_session()
+        self.wire.close()
+
+
 class _Call:
     """One command on one machine, in one thread."""
 
-    def __init__(self, protocol: Protocol, argv: Sequence[str], limit: timedelta) -> None:
-        self._protocol = protocol
+    def __init__(self, kept: _Way | None, make: Callable[[], _Way], argv: Sequence[str], limit: timedelta) -> None:
+        self.way = kept or make()
+        self._make = make
         self._argv = argv
         self.limit = limit
         self.given_up = threading.Event()
         self.sent = False
-        self._wire = Wire()
-        self._wire.carry(protocol.transport)
 
     def cut(self) -> None:
         """End it from outside, whatever it waits for."""
         self.given_up.set()
-        self._wire.cut()
+        self.way.wire.cut()
 
     def __call__(self) -> tuple[int, bytes, bytes]:
-        """Exit status, stdout and stderr.
+        """Exit status, stdout and stderr. Its connection stays open if it ended well.
 
         Raises:
             _CallError: with the cause.
         """
+        ended = False
         try:
-            return self._carried_out()
+            answer = self._carried_out()
+            ended = not self.given_up.is_set()
+            self.way.left = time.monotonic()
         except CAUGHT as error:
             raise _CallError(error) from error
         finally:
-            self._protocol.transport.close_session()
-            self._wire.close()
+            if not ended:
+                self.way.close()
+        return answer
 
     def _carried_out(self) -> tuple[int, bytes, bytes]:
-        protocol = self._protocol
-        shell = protocol.open_shell(noprofile=True, codepage=65001)
+        shell = self._opened_shell()
+        protocol = self.way.protocol
         self.sent = True
         command = protocol.run_command(shell, self._argv[0], self._argv[1:])
         answer = self._received(shell, command)
@@ -298,10 +347,25 @@ class _Call:
         with suppress(*CAUGHT):
             if answer is None:
                 protocol.cleanup_command(shell, command)
-            protocol.close_shell(shell)
+            protocol.close_shell(shell, close_session=False)
         if answer is None:
             raise TimeoutError
         return answer
+
+    def _opened_shell(self) -> str:
+        try:
+            return self._shell()
+        except CAUGHT as error:
+            # What was kept may have ended meanwhile, and nothing has begun yet.
+            if not self.way.left or isinstance(error, Timeout) or self.given_up.is_set():
+                raise
+        self.way.close()
+        self.way = self._make()
+        return self._shell()
+
+    def _shell(self) -> str:
+        shell: str = self.way.protocol.open_shell(noprofile=True, codepage=65001)
+        return shell
 
     def _received(self, shell: str, command: str) -> tuple[int, bytes, bytes] | None:
         """None: out of time, or given up."""
@@ -309,7 +373,7 @@ class _Call:
         deadline = time.monotonic() + self.limit.total_seconds()
         while time.monotonic() < deadline and not self.given_up.is_set():
             with suppress(WinRMOperationTimeoutError):
-                more_out, more_err, status, done = self._protocol.get_command_output_raw(shell, command)
+                more_out, more_err, status, done = self.way.protocol.get_command_output_raw(shell, command)
                 _keep(out, more_out)
                 _keep(err, more_err)
                 if done:

@@ -68,6 +68,8 @@ class WinRmServer:
         tls = certificate.server_context() if certificate else None
         self._listener = HttpListener(endpoint, self._serve, tls=tls)
         self.rejected = 0
+        self.connections = 0
+        """That have asked something so far."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -134,6 +136,7 @@ class WinRmServer:
             raise ConnectionResetError("the connection is gone")
         if transport not in self._connections:
             self._connections[transport] = NtlmConnection(credentials, self._binding)
+            self.connections += 1
         return self._connections[transport]
 
     def _authenticate(self, request: web.BaseRequest, connection: NtlmConnection) -> bytes | None:

@@ -28,7 +28,7 @@ _STORAGE = {"drbd": None, "promotable": STATEFUL}
 _TIMINGS = {
     "connect": 5,
     "command": 30,
-    "poll": 0.1,
+    "poll": 0.2,
     "stop": 60,
     "start": 60,
     "drain": 120,
@@ -38,7 +38,7 @@ _TIMINGS = {
     "catch_up": 120,
     "replication": 60,
     "healthy": 60,
-    "probe": 0.25,
+    "probe": 0.5,
 }
 _EXPECTED = {"expected_stop": 2, "expected_start": 4}
 

@@ -2,17 +2,17 @@
 """Stand-in for libvirt's `virsh` on a VM-Host of the real lab: no hypervisor runs there, the machines are namespaces.
 
 It knows what the reference inventory uses, says it in libvirt's words, and asks the lab's power controller, which
-really cuts and gives power. Snapshots are names in a file: SIMULATED, nothing is stored.
+really cuts and gives power. Snapshots are empty folders: SIMULATED, nothing is stored.
 """
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
+from pathlib import Path
 
 CONTROLLER = ("10.77.0.250", 6230)
-SNAPSHOTS = "/var/lib/lab-snapshots.json"
+SNAPSHOTS = Path("/var/lib/lab-snapshots")
 
 
 def main() -> int:
@@ -54,40 +54,24 @@ def _dominfo(vm: str, rest: list[str]) -> int:
 
 
 def _snapshot_create(vm: str, rest: list[str]) -> int:
-    kept = _snapshots()
-    if rest[0] in kept.setdefault(vm, []):
+    try:
+        (SNAPSHOTS / vm / rest[0]).mkdir(parents=True)
+    except FileExistsError:
         return _fail(f"operation failed: domain snapshot {rest[0]} already exists")
-    kept[vm].append(rest[0])
-    _keep(kept)
     return _say(f"Domain snapshot {rest[0]} created")
 
 
 def _snapshot_list(vm: str, rest: list[str]) -> int:
-    print("".join(f"{name}\n" for name in _snapshots().get(vm, [])))
+    print("".join(f"{kept.name}\n" for kept in sorted((SNAPSHOTS / vm).glob("*"))))
     return 0
 
 
 def _snapshot_delete(vm: str, rest: list[str]) -> int:
-    kept = _snapshots()
-    if rest[0] not in kept.get(vm, []):
-        return _fail(f"Domain snapshot not found: no domain snapshot with matching name '{rest[0]}'")
-    kept[vm].remove(rest[0])
-    _keep(kept)
-    return _say(f"Domain snapshot {rest[0]} deleted")
-
-
-def _snapshots() -> dict[str, list[str]]:
     try:
-        with open(SNAPSHOTS, encoding="utf-8") as file:
-            kept: dict[str, list[str]] = json.load(file)
-            return kept
+        (SNAPSHOTS / vm / rest[0]).rmdir()
     except FileNotFoundError:
-        return {}
-
-
-def _keep(kept: dict[str, list[str]]) -> None:
-    with open(SNAPSHOTS, "w", encoding="utf-8") as file:
-        json.dump(kept, file)
+        return _fail(f"Domain snapshot not found: no domain snapshot with matching name '{rest[0]}'")
+    return _say(f"Domain snapshot {rest[0]} deleted")
 
 
 def _ask(order: str) -> str:

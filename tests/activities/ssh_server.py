@@ -110,6 +110,8 @@ class SshServer:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     came: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
+    full: int = 0
+    """So many sessions are refused, as by one that has MaxSessions of them."""
     listener: asyncssh.SSHAcceptor | None = None
 
     async def start(self) -> None:
@@ -182,5 +184,8 @@ class _Access(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return username == "failover" and key == self._server.user_key.convert_to_public()
 
-    def session_requested(self) -> Command:
+    def session_requested(self) -> Command | bool:
+        if self._server.full > 0:
+            self._server.full -= 1
+            return False
         return Command(self._server)

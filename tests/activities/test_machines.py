@@ -15,7 +15,7 @@ from activities.ssh import Ssh
 from procedure.facts import AutostartFact, PowerFact, SnapshotFact
 from procedure.subjects import AutostartOf, PowerOf, SnapshotOf
 from tests.activities.cluster import machine
-from tests.activities.ssh_server import MACHINE, SshServer, answering
+from tests.activities.ssh_server import MACHINE, Command, SshServer, answering
 
 DOMSTATE = "virsh --connect qemu:///system domstate acd-jb1"
 DOMINFO = "virsh --connect qemu:///system dominfo acd-jb1"
@@ -114,6 +114,26 @@ async def test_off_by_the_provider(ssh_server: SshServer) -> None:
         assert await _observe(ssh_server, port=port) == PowerFact(
             state="off", provider="off", silent=(port,), refused=(port,)
         )
+
+
+async def test_a_machine_that_fell_silent_is_off_as_soon_as_its_provider_says_so(ssh_server: SshServer) -> None:
+    printed = iter(["running", "running"])
+
+    async def goes_off(command: Command) -> None:
+        command.exits(0, f"{next(printed, 'shut off')}\n")
+
+    ssh_server.answer = goes_off
+    with _silent() as (port,):
+        fact = await _observe(ssh_server, port=port, timings=IMPATIENT)
+    assert fact == PowerFact(state="off", provider="off", silent=(port,))
+    assert len(ssh_server.commands) == 3
+
+
+async def test_a_machine_that_is_on_and_silent_is_not_waited_for_long(ssh_server: SshServer) -> None:
+    ssh_server.answer = answering({DOMSTATE: (0, "running\n", "")})
+    with _silent() as (port,):
+        fact = await _observe(ssh_server, port=port, timings=IMPATIENT)
+    assert fact == PowerFact(state="on", provider="on", silent=(port,))
 
 
 async def test_a_provider_that_is_contradicted_decides_nothing(ssh_server: SshServer) -> None:

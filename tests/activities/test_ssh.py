@@ -451,6 +451,25 @@ async def test_a_channel_counts_until_it_is_closed(ssh: Ssh, ssh_server: SshServ
     assert most == 8
 
 
+async def test_a_command_that_finds_no_room_is_sent_again(ssh: Ssh, ssh_server: SshServer) -> None:
+    ssh_server.full = 2
+    assert (await ssh.run(MACHINE, ["true"])).ok
+    assert [command.words for command in ssh_server.commands] == [["true"]]
+
+
+async def test_a_server_that_has_no_room_for_anyone_says_so(ssh: Ssh, ssh_server: SshServer) -> None:
+    ssh_server.full = 1000
+    with pytest.raises(Transient) as caught:
+        await ssh.run(MACHINE, ["true"])
+    assert "MaxSessions" in caught.value.next_step
+    assert not ssh_server.commands
+
+
+async def test_packets_are_ciphered_as_processors_do_it_best(ssh: Ssh, ssh_server: SshServer) -> None:
+    await ssh.run(MACHINE, ["true"])
+    assert ssh_server.connections[0].get_extra_info("send_cipher") == "aes128-gcm@openssh.com"
+
+
 # --- every exception is known -----------------------------------------------------------------------------------------
 
 
