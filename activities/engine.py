@@ -131,14 +131,16 @@ class Engine:
 
     async def _observe(self) -> _Sight:
         """Everything that the command must know before it acts."""
-        return await self._see(self.command.observes(self.situation))
+        sight = await self._see(self.command.observes(self.situation))
+        then = self.command.observes_then(self.situation, sight.facts)
+        return await self._see(then, sight.facts) if then else sight
 
     async def _look(self, last: _Sight) -> _Sight:
         """What tells whether the wanted state is there, and nothing else: it is seen sooner so."""
         return await self._see(self.command.awaits(self.situation, last.facts))
 
-    async def _see(self, subjects: tuple[Subject, ...]) -> _Sight:
-        facts = Facts(observations=await self.hands.observe_all(subjects))
+    async def _see(self, subjects: tuple[Subject, ...], seen: Facts | None = None) -> _Sight:
+        facts = (seen or Facts()).merged(await self.hands.observe_all(subjects))
         return _Sight(facts, self.command.wanted(self.situation, facts))
 
     def _must_be_known(self, sight: _Sight) -> None:

@@ -26,7 +26,7 @@ from procedure.subjects import AutostartOf, PowerOf, SnapshotOf
 
 SIGNAL = timedelta(seconds=2)
 """For a port to answer: a machine that is on answers in milliseconds, and a lost packet is sent again after 1 s."""
-CONTRADICTION = timedelta(milliseconds=500)
+CONTRADICTION = timedelta(milliseconds=250)
 """For a port to answer before the provider is asked again; where it says *off*, silence agrees with it."""
 LEAST_SIGNALS = 2
 """One port may belong to a service that has ended; a second one is another witness."""

@@ -46,7 +46,7 @@ class Command(Value):
 
     @abstractmethod
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """What `wanted` and `conditions` need to know."""
+        """What `wanted` and `conditions` need to know at once."""
 
     def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
         """What `wanted` alone needs to know, while it is waited for; by default all that is observed.
@@ -56,6 +56,10 @@ class Command(Value):
             facts: as last seen. What can't be told yet, of a machine that is off say, need not be asked.
         """
         return self.observes(situation)
+
+    def observes_then(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """What `wanted` needs besides, and only the first look can tell whether anybody is there to ask."""
+        return tuple(s for s in self.awaits(situation, facts) if facts.observation(s) is None)
 
     @abstractmethod
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:

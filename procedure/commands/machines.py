@@ -175,11 +175,10 @@ class StartMachine(Command):
         return f"Start {self.machine}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """Its power, what it says itself, what must be on before it, and that nothing would go to it by itself."""
+        """Its power, what must be on before it, and that nothing would go to it by itself."""
         inventory, machine = situation.inventory, self.machine
         pair = inventory.pair_of(machine)
         subjects: list[Subject] = [PowerOf(machine=m) for m in (machine, *start_before(situation, machine))]
-        subjects += _says_itself(inventory, machine)
         if pair is not None:
             subjects += [ClusterOn(machine=who.partner(pair, machine))]
             subjects += [DrbdOn(machine=who.partner(pair, machine))] if pair.drbd else []

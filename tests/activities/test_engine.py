@@ -12,8 +12,10 @@ import pytest
 from activities.engine import MAX_EVIDENCE, PASSING_POLLS, StepInterrupted, StepStopped, carry_out
 from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
 from procedure.commands.base import Command
+from procedure.facts import Facts
 from procedure.reports import Outcome, StepProblem, StepReport
 from procedure.situation import Situation
+from procedure.subjects import Subject
 from procedure.verdicts import Answer
 from tests.activities.small_world import MACHINE, AwaitIt, Look, SmallWorld, State, StopIt, small_inventory
 
@@ -259,6 +261,22 @@ async def test_run_twice_it_changes_nothing_the_second_time() -> None:
     second = await carried_out(StopIt(), world)
     assert (first.outcome, second.outcome) == (Outcome.DONE, Outcome.UNCHANGED)
     assert len(world.sent) == 1
+
+
+class StopItOnceSeen(StopIt):
+    """Nothing of it is asked at once."""
+
+    def observes(self, situation: Situation) -> tuple[Subject, ...]:
+        return ()
+
+    def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        return super().observes(situation)
+
+
+async def test_what_is_asked_after_the_first_look_counts_before_anything_is_sent() -> None:
+    world = SmallWorld("stopped")
+    assert (await carried_out(StopItOnceSeen(), world)).outcome is Outcome.UNCHANGED
+    assert world.sent == []
 
 
 async def test_verify_only_never_acts() -> None:

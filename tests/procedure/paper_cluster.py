@@ -11,6 +11,7 @@ from typing import Literal
 
 from inventory.models import Inventory, Pair, Role
 from procedure import instructions as do
+from procedure.commands.base import Command
 from procedure.facts import (
     AutostartFact,
     BackupFact,
@@ -36,6 +37,7 @@ from procedure.facts import (
     SilencesFact,
     SnapshotFact,
 )
+from procedure.situation import Situation
 from procedure.subjects import (
     AutostartOf,
     BackupAt,
@@ -92,6 +94,11 @@ class PaperCluster:
 
     def facts(self, subjects: Iterable[Subject]) -> Facts:
         return Facts(observations=tuple(self.observe(subject) for subject in subjects))
+
+    def first_look(self, command: Command, situation: Situation) -> Facts:
+        """What a command sees before it does anything."""
+        facts = self.facts(command.observes(situation))
+        return facts.merged(map(self.observe, command.observes_then(situation, facts)))
 
     def observe(self, subject: Subject) -> Observation:
         if getattr(subject, "machine", None) in self.off and not isinstance(

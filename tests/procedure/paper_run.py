@@ -69,7 +69,7 @@ class PaperRun:
         self.audit(step.id)
 
     def facts(self, command: Command) -> Facts:
-        return self.cluster.facts(command.observes(self.situation))
+        return self.cluster.first_look(command, self.situation)
 
     def audit(self, step: str) -> None:
         """The invariants on the model's own truth, without any code of the procedure."""

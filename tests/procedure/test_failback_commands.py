@@ -49,7 +49,7 @@ def one_side(inventory: Inventory) -> OneSided:
 
 
 def facts_for(command: Command, one_side: OneSided) -> Facts:
-    return one_side.cluster.facts(command.observes(one_side.situation))
+    return one_side.cluster.first_look(command, one_side.situation)
 
 
 def start(one_side: OneSided, *machines: str) -> None:
@@ -101,6 +101,13 @@ def test_a_machine_is_up_when_what_runs_on_it_can_be_asked(machine: str, asked: 
 
     assert command.wanted(one_side.situation, facts).answer is Answer.PASS
     assert command.wanted(one_side.situation, unseen(facts, asked)).answer is Answer.FAIL
+
+
+def test_a_machine_that_is_off_is_asked_nothing(one_side: OneSided) -> None:
+    """A call to nobody takes seconds to fail, and the machine is switched on after it."""
+    seen_first = {o.subject for o in facts_for(STORAGE, one_side).observations}
+    assert PowerOf(machine="acd-store1") in seen_first
+    assert ClusterOn(machine="acd-store1") not in seen_first
 
 
 def test_the_order_of_power_on_is_kept(one_side: OneSided) -> None:

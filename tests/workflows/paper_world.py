@@ -301,7 +301,7 @@ class PaperWorld:
         )
 
     def _facts(self, command: Command, situation: Situation) -> Facts:
-        return self.cluster.facts(command.observes(situation))
+        return self.cluster.first_look(command, situation)
 
     def _audit(self, order: StepOrder, situation: Situation) -> None:
         try:
