@@ -1,18 +1,20 @@
-#!/usr/bin/python3
+#!/usr/bin/python3 -IS
 """Stand-in for libvirt's `virsh` on a VM-Host of the real lab: no hypervisor runs there, the machines are namespaces.
 
 It knows what the reference inventory uses, says it in libvirt's words, and asks the lab's power controller, which
 really cuts and gives power. Snapshots are empty folders: SIMULATED, nothing is stored.
+
+It is asked hundreds of times in a run, so it imports little.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
-from pathlib import Path
 
 CONTROLLER = ("10.77.0.250", 6230)
-SNAPSHOTS = Path("/var/lib/lab-snapshots")
+SNAPSHOTS = "/var/lib/lab-snapshots"
 
 
 def main() -> int:
@@ -55,20 +57,21 @@ def _dominfo(vm: str, rest: list[str]) -> int:
 
 def _snapshot_create(vm: str, rest: list[str]) -> int:
     try:
-        (SNAPSHOTS / vm / rest[0]).mkdir(parents=True)
+        os.makedirs(f"{SNAPSHOTS}/{vm}/{rest[0]}")
     except FileExistsError:
         return _fail(f"operation failed: domain snapshot {rest[0]} already exists")
     return _say(f"Domain snapshot {rest[0]} created")
 
 
 def _snapshot_list(vm: str, rest: list[str]) -> int:
-    print("".join(f"{kept.name}\n" for kept in sorted((SNAPSHOTS / vm).glob("*"))))
+    folder = f"{SNAPSHOTS}/{vm}"
+    print("".join(f"{name}\n" for name in sorted(os.listdir(folder) if os.path.isdir(folder) else ())))
     return 0
 
 
 def _snapshot_delete(vm: str, rest: list[str]) -> int:
     try:
-        (SNAPSHOTS / vm / rest[0]).rmdir()
+        os.rmdir(f"{SNAPSHOTS}/{vm}/{rest[0]}")
     except FileNotFoundError:
         return _fail(f"Domain snapshot not found: no domain snapshot with matching name '{rest[0]}'")
     return _say(f"Domain snapshot {rest[0]} deleted")

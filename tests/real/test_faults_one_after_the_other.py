@@ -5,6 +5,8 @@ Each time it waits with the right words, holds back what depends on it, and goes
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from lab.real.pacemaker import SHARE
@@ -35,8 +37,9 @@ async def test_one_after_the_other(faulty: Faulty) -> None:
         await one.begin()
         await _the_disk_for_the_dump_is_full(one)
         await _a_service_does_not_stop(one)
-        await _a_session_does_not_end_and_a_service_comes_back(one)
-        await _the_storage_does_not_start_on_the_other_node(one)
+        async with session_that_never_ends(one.lab, "acd-jb2"):
+            await _a_session_does_not_end_and_a_service_comes_back(one)
+            await _the_storage_does_not_start_on_the_other_node(one)
         await _hosts_are_not_those_they_were(one)
         await _a_replica_stops_at_a_duplicate_key(one)
         await _haproxy_forgets_its_maint(one)
@@ -70,25 +73,38 @@ async def _a_service_does_not_stop(one: FaultyRun) -> None:
 async def _a_session_does_not_end_and_a_service_comes_back(one: FaultyRun) -> None:
     """The service by somebody's watchdog: whoever has been stopped is not looked at, but its sessions are."""
     lab = one.lab
-    async with session_that_never_ends(lab, "acd-jb2"):
-        await one.retry("3-stop-wildfly-acd-jb1")
-        words(
-            (await one.problems(DRAIN))[DRAIN],
-            "no session is active",
-            "1 from app@10.77.0.81 (acd-lb1, Query)",
-            "stop it on the host",
-        )
+    await one.retry("3-stop-wildfly-acd-jb1")
+    words(
+        (await one.problems(DRAIN))[DRAIN],
+        "no session is active",
+        "1 from app@10.77.0.81 (acd-lb1, Query)",
+        "stop it on the host",
+    )
     await do(lab, "acd-chat1", "systemctl", "start", "jtel-clientmessenger")
     await one.retry(DRAIN)
     words((await one.problems(DRAIN))[DRAIN], "from app@10.77.0.81 (acd-lb1, Sleep)")
     await do(lab, "acd-chat1", "systemctl", "stop", "jtel-clientmessenger")
 
 
+async def _cut_off(one: FaultyRun) -> None:
+    """Who never ends is cut off at HAProxy and in the database, and so for whoever asked."""
+    answer = await one.run.decide("retry", step=DRAIN, force=True, reason="nobody knows whose it is")
+    assert answer.accepted, answer.text
+    words(await one.run.until_gate("end_sessions", one.within), "They are cut off", "1 from app@10.77.0.81")
+    await one.approve("end_sessions")
+    await one.lab.until(partial(_is_over, one), "the forgotten query has ended")
+
+
+async def _is_over(one: FaultyRun) -> bool:
+    done = await one.lab.hosts["acd-jb2"].run("systemctl", "is-active", "forgotten")
+    return done.stdout.strip() != "active"
+
+
 async def _the_storage_does_not_start_on_the_other_node(one: FaultyRun) -> None:
     """What is to be mounted is not there."""
     lab = one.lab
     await do(lab, "acd-store2", "mv", SHARE, f"{SHARE}.away")
-    await one.retry(DRAIN)
+    await _cut_off(one)
     words(
         (await one.problems(MOVE_STORAGE))[MOVE_STORAGE],
         "acd-store2: failed",
