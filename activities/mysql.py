@@ -36,6 +36,7 @@ from activities.mysql_answers import (
     read_version,
     role_grants,
 )
+from activities.mysql_replay import compare
 from activities.mysql_trouble import CAUGHT, PRIVILEGE, translated
 from activities.secrets import resolve
 from activities.web import tls_context
@@ -43,7 +44,7 @@ from inventory.models import Inventory
 from inventory.values import Tls
 from procedure.facts import ReplicationFact, Session
 from procedure.instructions import EndConnections
-from procedure.subjects import ReplicationOn, SessionsOn
+from procedure.subjects import ReplayOn, ReplicationOn, SessionsOn
 
 REMEMBERED: Final = 256
 """Own connections to a server that are still known after they were closed: the server may list them a moment longer."""
@@ -199,6 +200,16 @@ class Databases:
         fact = ReplicationFact(version=version.text, read_only=read_only, channels=channels, position=position)
         return fact, f"mysql {machine}: {statement}"
 
+    async def replay(self, subject: ReplayOn) -> Observed:
+        """Whether a replica has executed all that its source had written just before.
+
+        Raises:
+            SystemTrouble: one of the two was not reached, access denied, or not understood.
+        """
+        async with self._machine(subject.source) as source, self._machine(subject.machine) as replica:
+            fact = await compare(replica, source, self._inventory.machine(subject.source))
+        return fact, f"mysql {subject.source}, {subject.machine}: their positions"
+
     async def query(self, address: str, port: int, statement: str) -> str:
         """Run a probe's query. Why there was no row; empty if there was one.
 
@@ -215,8 +226,8 @@ class Databases:
             return trouble.seen
 
     def observers(self) -> dict[type[Any], Observe]:
-        """`SessionsOn` and `ReplicationOn`."""
-        return {SessionsOn: self.sessions, ReplicationOn: self.replication}
+        """`SessionsOn`, `ReplicationOn` and `ReplayOn`."""
+        return {SessionsOn: self.sessions, ReplicationOn: self.replication, ReplayOn: self.replay}
 
     def actors(self) -> dict[type[Any], Act]:
         """`EndConnections`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from activities.errors import NotUnderstood, shortened
+from activities.mysql_positions import LogPosition
 from procedure.facts import ReplicaChannel, Session, SessionsFact
 
 Row = Mapping[str, object]
@@ -147,13 +148,56 @@ def _channel(machine: str, row: _Columns) -> ReplicaChannel:
 def _caught_up(row: _Columns) -> bool | None:
     """Whether what was received has been replayed: the IO thread's position in the source's log is the SQL thread's."""
     received = (row.text("Master_Log_File", "Source_Log_File"), row.whole("Read_Master_Log_Pos", "Read_Source_Log_Pos"))
-    replayed = (
+    replayed = _replayed(row)
+    if not received[0] or not replayed.file:
+        return None
+    return received == replayed
+
+
+def _replayed(row: _Columns) -> LogPosition:
+    return LogPosition(
         row.text("Relay_Master_Log_File", "Relay_Source_Log_File"),
         row.whole("Exec_Master_Log_Pos", "Exec_Source_Log_Pos"),
     )
-    if not received[0] or not replayed[0]:
-        return None
-    return received == replayed
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How a replication counts, and where in its source's log it is."""
+
+    by_gtid: bool
+    log: LogPosition
+    only: frozenset[int] = frozenset()
+    """MariaDB: domains that are replicated; none: all."""
+    ignored: frozenset[int] = frozenset()
+
+    def replicates(self, domain: int) -> bool:
+        """Whether transactions of a domain are replicated."""
+        return domain in self.only if self.only else domain not in self.ignored
+
+
+def read_reached(machine: str, row: Row) -> Reached:
+    """One row of a replica's status.
+
+    Raises:
+        NotUnderstood: a missing column or an unknown word.
+    """
+    columns = _Columns(machine, row)
+    if "Using_Gtid" in row:
+        by_gtid = columns.word(("No", "Slave_Pos", "Current_Pos"), "Using_Gtid") != "No"
+    else:
+        # MySQL has it since 5.6.
+        by_gtid = bool(columns.whole("Auto_Position"))
+    return Reached(
+        by_gtid,
+        _replayed(columns),
+        only=_domains(columns.optional("Replicate_Do_Domain_Ids")),
+        ignored=_domains(columns.optional("Replicate_Ignore_Domain_Ids")),
+    )
+
+
+def _domains(text: str) -> frozenset[int]:
+    return frozenset(int(found) for found in re.findall(r"\d+", text))
 
 
 def _error(row: _Columns, number: str, text: str) -> str:
@@ -187,10 +231,17 @@ def read_position(machine: str, rows: Sequence[Row]) -> str:
     Raises:
         NotUnderstood: a missing column.
     """
-    if not rows:
-        return ""
-    row = _Columns(machine, rows[0])
-    return f"{row.text('File')}:{row.whole('Position')}"
+    return str(read_log_end(machine, rows[0])) if rows else ""
+
+
+def read_log_end(machine: str, row: Row) -> LogPosition:
+    """The end of a server's binary log.
+
+    Raises:
+        NotUnderstood: a missing column.
+    """
+    columns = _Columns(machine, row)
+    return LogPosition(columns.text("File"), columns.whole("Position"))
 
 
 @dataclass(frozen=True)

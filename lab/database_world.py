@@ -81,12 +81,13 @@ class SimulatedDatabase:
         if channel.io == "Connecting":
             retry = int(self._world.durations.connect_retry)
             return connecting(host, port, server_id=source.server_id, retry_seconds=retry)
-        lag = self._world.replication.lag(channel) or 0
-        position = _log_position(self._world.replication.nodes[channel.source].position)
-        applied = _log_position(self._world.replication.nodes[channel.replica].position)
+        replication = self._world.replication
+        lag = replication.lag(channel) or 0
+        applied = replication.nodes[channel.replica].position
+        received = applied if replication.is_fetching(channel) else source.position
         return replicating(
-            host, port, server_id=source.server_id, lag_seconds=lag, Gtid_IO_Pos=_gtid(source.server_id, position),
-            Read_Master_Log_Pos=position, Exec_Master_Log_Pos=min(position, applied),
+            host, port, server_id=source.server_id, lag_seconds=lag, Gtid_IO_Pos=self._gtid(received),
+            Read_Master_Log_Pos=_log_position(received), Exec_Master_Log_Pos=_log_position(min(received, applied)),
         )  # fmt: skip
 
     def master_status(self) -> MasterStatus | None:
@@ -97,8 +98,9 @@ class SimulatedDatabase:
     def variables(self) -> Mapping[str, str | int | bool]:
         """Global variables."""
         replica = self._world.inventory.machine(self._machine).role == Role.DATABASE_REPLICA
+        self._world.replication.advance()
         node = self._world.replication.nodes[self._machine]
-        position = _gtid(node.server_id, _log_position(node.position))
+        position = self._gtid(node.position)
         return {
             "version": _VERSION,
             "version_comment": "Simulated server",
@@ -107,6 +109,7 @@ class SimulatedDatabase:
             "log_bin": True,
             "gtid_current_pos": position,
             "gtid_binlog_pos": position,
+            "gtid_binlog_state": ",".join(self._gtids(node.position)),
             "gtid_slave_pos": position,
             "slave_net_timeout": int(self._world.durations.replica_notices_silence),
             "super_read_only": False,
@@ -139,6 +142,14 @@ class SimulatedDatabase:
         self._world.unknown_commands.append((self._machine, sql))
         raise not_simulated(sql)
 
+    def _gtids(self, position: float) -> list[str]:
+        """The last of each server that has written, in the order of writing: all log what they replay."""
+        written = self._world.replication.written_by(position)
+        return [f"0-{server_id}-{_log_position(end)}" for server_id, end in written.items()]
+
+    def _gtid(self, position: float) -> str:
+        return next(reversed(self._gtids(position)), "")
+
     def _address(self, machine: str) -> str:
         return self._world.inventory.machine(machine).address
 
@@ -151,7 +162,3 @@ _IO_STATES = {
 
 def _log_position(seconds: float) -> int:
     return 322 + int(seconds * _POSITION_PER_SECOND)
-
-
-def _gtid(server_id: int, position: int) -> str:
-    return f"0-{server_id}-{position}"

@@ -40,6 +40,8 @@ class Durations:
     """The same when the source vanished without a word (slave_net_timeout)."""
     connect_retry: float = 20.0
     """Between two attempts of a replica to reach its source; the server's own default is 60 s."""
+    first_fetch: float = 1.0
+    """From a replica's connection until it has got the first of what its source wrote; its lag reads 0 meanwhile."""
     replay_factor: float = 20.0
     """How much faster a replica replays than its source wrote."""
     dump: float = 20.0

@@ -24,6 +24,14 @@ class DatabaseNode:
     position: float = 0.0
 
 
+@dataclass(frozen=True)
+class Writing:
+    """A server took the writes from this position on, until the next did."""
+
+    server_id: int
+    begun: float
+
+
 @dataclass
 class Channel:
     """One replication connection."""
@@ -35,6 +43,8 @@ class Channel:
     held: bool = False
     """A fault: it receives but does not replay."""
     since: float = 0.0
+    fetches_from: float = 0.0
+    """When it gets the first of what its source wrote: until then it is connected, and knows of nothing to replay."""
     io_error: tuple[int, str] | None = None
     sql_error: tuple[int, str] | None = None
     timer: Timer | None = None
@@ -54,6 +64,7 @@ class ReplicationModel:
         self.nodes = {name: DatabaseNode(name, number) for number, name in enumerate(machines, start=1)}
         self.channels = [Channel(r.replica, r.source) for r in replications]
         self.writer: str | None = None
+        self._writings: list[Writing] = []
         self._clock, self._durations, self._changed = clock, durations, changed
         self._advanced = clock.now()
 
@@ -77,7 +88,8 @@ class ReplicationModel:
         replica, source = self.nodes[channel.replica], self.nodes[channel.source]
         if not (replica.up and channel.io == "Yes" and channel.sql_running) or channel.held or not source.up:
             return
-        if replica.position < source.position:
+        seconds = min(seconds, self._clock.now() - channel.fetches_from)
+        if replica.position < source.position and seconds > 0:
             replayed = replica.position + seconds * self._durations.replay_factor
             replica.position = min(source.position, replayed)
 
@@ -85,12 +97,31 @@ class ReplicationModel:
         """Who takes the writes from now on."""
         self.advance()
         self.writer = machine
+        node = self.nodes.get(machine) if machine else None
+        if node and (not self._writings or self._writings[-1].server_id != node.server_id):
+            self._writings.append(Writing(node.server_id, node.position))
+
+    def written_by(self, position: float) -> dict[int, float]:
+        """Who has written what a server holds at a position: up to where, by server id; the last at the end."""
+        found: dict[int, float] = {}
+        ends = [*(after.begun for after in self._writings[1:]), position]
+        for writing, end in zip(self._writings, ends, strict=True) if self._writings else ():
+            if writing.begun <= position:
+                found.pop(writing.server_id, None)
+                found[writing.server_id] = min(end, position)
+        return found
+
+    def is_fetching(self, channel: Channel) -> bool:
+        """Whether it is connected, and has got nothing yet."""
+        return channel.io == "Yes" and self._clock.now() < channel.fetches_from
 
     def lag(self, channel: Channel) -> int | None:
         """Seconds behind the source; None while not connected, as the server shows it."""
         self.advance()
         if channel.io != "Yes" or not channel.sql_running:
             return None
+        if self.is_fetching(channel):
+            return 0
         lacking = self.nodes[channel.source].position - self.nodes[channel.replica].position
         return 0 if lacking < _NO_LAG_SECONDS else max(1, round(lacking))
 
@@ -172,5 +203,5 @@ class ReplicationModel:
         if not (self.nodes[channel.source].up and self.nodes[channel.replica].up):
             return
         self.advance()
-        channel.io = "Yes"
+        channel.io, channel.fetches_from = "Yes", self._clock.now() + self._durations.first_fetch
         self._changed(channel.replica, "replication connected")

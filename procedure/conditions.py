@@ -5,7 +5,8 @@ from __future__ import annotations
 from inventory.models import Component, Inventory, NagiosMonitoring, Role
 from procedure import who
 from procedure.facts import ClusterFact, Facts, LocationConstraint, NodeState, ReplicationFact
-from procedure.invariants import caught_up, channel_from, not_seen, replication_problem
+from procedure.invariants import caught_up, not_seen
+from procedure.replication import channel_from, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Silences, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown, warned
@@ -288,11 +289,12 @@ def next_writers_are_fresh(inventory: Inventory, to: str, facts: Facts) -> tuple
     masters = next_writers(inventory, to, facts)
     if not masters:
         return (not_applicable(condition, "the writes stay where they are", invariant=5),)
-    everyone = {m.name for m in inventory.with_role(Role.DATABASE_MASTER)}
     verdicts: list[Verdict] = []
     for master in masters:
-        others = tuple(s for s in who.sources_of(inventory, master) if s in everyone)
-        verdicts += [caught_up(master, others, facts, inventory), is_writable(master, facts)]
+        verdicts += [
+            caught_up(master, who.masters_behind(inventory, master), facts, inventory),
+            is_writable(master, facts),
+        ]
     return tuple(verdicts)
 
 

@@ -15,6 +15,7 @@ from procedure.subjects import (
     DaemonOn,
     DrbdOn,
     PowerOf,
+    ReplayOn,
     ReplicationOn,
     SessionsOn,
     Silences,
@@ -192,7 +193,19 @@ class ReplicationFact(Value):
     read_only: bool | None = None
     channels: tuple[ReplicaChannel, ...] = ()
     position: str = ""
-    """Its own binary log position (file:offset or GTID), for the record: no rule compares positions."""
+    """Its own binary log position (file:offset), for the record."""
+
+
+class ReplayFact(Value):
+    """Positions of a source, and of a replica a moment later."""
+
+    kind: Literal["replay"] = "replay"
+    written: str = ""
+    """How far the source had written."""
+    replayed: str = ""
+    """How far the replica has replayed it."""
+    lacking: str = ""
+    """What the replica has not executed of what had been written; empty: it has executed all of it."""
 
 
 class Session(Value):
@@ -296,6 +309,7 @@ Fact = Annotated[
     | DrbdFact
     | BalancerFact
     | ReplicationFact
+    | ReplayFact
     | SessionsFact
     | DaemonFact
     | SnapshotFact
@@ -376,6 +390,10 @@ class Facts(Value):
     def replication(self, machine: str) -> ReplicationFact | None:
         """Replication of a machine."""
         return self._fact(ReplicationOn(machine=machine), ReplicationFact)
+
+    def replay(self, machine: str, source: str) -> ReplayFact | None:
+        """What a machine has replayed of a source."""
+        return self._fact(ReplayOn(machine=machine, source=source), ReplayFact)
 
     def sessions(self, machine: str) -> SessionsFact | None:
         """Database sessions of a machine."""

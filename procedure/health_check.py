@@ -26,13 +26,12 @@ from procedure.invariants import (
     SPLIT_BRAIN_NEXT,
     drbd_problem,
     drbd_seen,
-    is_source,
     not_seen,
     one_primary,
-    replication_problem,
     servers_cross,
 )
 from procedure.plan import Observe, Step
+from procedure.replication import is_source, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import (
     AutostartOf,

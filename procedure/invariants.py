@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from inventory.models import Backend, Inventory, Machine, Pair, Role
+from inventory.models import Backend, Inventory, Pair, Role
 from procedure import who
-from procedure.facts import BalancerFact, DrbdFact, Facts, ReplicaChannel, ReplicationFact, ServerState
+from procedure.facts import BalancerFact, DrbdFact, Facts, ServerState
+from procedure.replication import replay_problem, replayed_words, replication_problem
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplicationOn, Subject
-from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
+from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplayOn, ReplicationOn, Subject
+from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, unknown
 from procedure.who import PAIR_WORDS, PairName
 
 
@@ -325,8 +326,27 @@ def drbd_seen(fact: DrbdFact | None) -> str:
 
 
 def caught_up(master: str, sources: tuple[str, ...], facts: Facts, inventory: Inventory) -> Verdict:
-    """5: both replication threads of a master run towards each of these sources, and it lags behind none of them."""
+    """5: a master has executed all that each of these sources had written when it was looked at, and goes on with it.
+
+    The positions prove it. A replica that has just connected lags by 0 s, since it has not received anything yet.
+    """
     condition = f"{master} has replayed all changes of {', '.join(sources) or 'its sources'}"
+    running = replication_runs(master, sources, facts, inventory).model_copy(update={"condition": condition})
+    if running.answer is not Answer.PASS:
+        return running
+    unseen: list[Subject] = [ReplayOn(machine=master, source=s) for s in sources if facts.replay(master, s) is None]
+    if unseen:
+        return not_seen(condition, unseen, facts, invariant=5)
+    problems = [p for source in sources if (p := replay_problem(facts, master, source))]
+    if problems:
+        step = f"Wait for the replication on {master} (SHOW REPLICA STATUS), then retry."
+        return failed(condition, "; ".join(problems), step, invariant=5)
+    return passed(condition, f"both threads run, {replayed_words(facts, master, sources)}", invariant=5)
+
+
+def replication_runs(master: str, sources: tuple[str, ...], facts: Facts, inventory: Inventory) -> Verdict:
+    """Both replication threads of a master run towards each of these sources, and it says that it does not lag."""
+    condition = f"{master} replicates without lag from {', '.join(sources) or 'its sources'}"
     if not sources:
         return not_applicable(condition, f"{master} replicates from nobody concerned", invariant=5)
     fact = facts.replication(master)
@@ -337,33 +357,6 @@ def caught_up(master: str, sources: tuple[str, ...], facts: Facts, inventory: In
         step = f"Repair or wait for the replication on {master} (SHOW REPLICA STATUS), then retry."
         return failed(condition, "; ".join(problems), step, invariant=5)
     return passed(condition, "both threads run, lag 0", invariant=5)
-
-
-def channel_from(inventory: Inventory, fact: ReplicationFact, source: str) -> ReplicaChannel | None:
-    """The replication from one machine, found by its name or address."""
-    machine = inventory.machine(source)
-    return next((channel for channel in fact.channels if is_source(channel, machine)), None)
-
-
-def is_source(channel: ReplicaChannel, machine: Machine) -> bool:
-    """Whether a replication comes from a machine, by its name, with or without domain, its address or an alias."""
-    host = channel.source_host.lower()
-    named = host == machine.name.lower() or host.split(".")[0] == machine.name.lower()
-    return named or host in (machine.address.lower(), *(alias.lower() for alias in machine.aliases))
-
-
-def replication_problem(inventory: Inventory, fact: ReplicationFact, source: str) -> str:
-    """What is wrong with the replication from one machine; empty if nothing is."""
-    channel = channel_from(inventory, fact, source)
-    if channel is None:
-        return f"no replication from {source}"
-    if channel.io != "Yes" or channel.sql != "Yes":
-        error = channel.io_error or channel.sql_error
-        return f"from {source}: IO {channel.io}, SQL {channel.sql}" + (f" ({error})" if error else "")
-    if channel.lag_seconds != 0:
-        lag = "unknown" if channel.lag_seconds is None else f"{channel.lag_seconds} s"
-        return f"from {source}: lag {lag}"
-    return f"from {source}: received, but not replayed" if channel.caught_up is False else ""
 
 
 # --- 6: a backend keeps a server --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from procedure.facts import (
     ReplicaChannel,
     ReplicationFact,
 )
-from procedure.invariants import channel_from
+from procedure.replication import channel_from
 from procedure.situation import Situation
 from procedure.subjects import (
     AutostartOf,

@@ -34,13 +34,12 @@ from procedure.health_check import (
 )
 from procedure.invariants import (
     behind_the_balancers,
-    is_source,
     not_in_state,
     not_seen,
-    replication_problem,
     servers_cross,
 )
 from procedure.plan import Step
+from procedure.replication import is_source, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import (
     AutostartOf,

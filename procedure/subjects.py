@@ -68,6 +68,18 @@ class ReplicationOn(_OnMachine):
     kind: Literal["replication"] = "replication"
 
 
+class ReplayOn(_OnMachine):
+    """What of all that `source` has written this database machine has executed: by their positions."""
+
+    kind: Literal["replay"] = "replay"
+    source: str
+
+    @property
+    def key(self) -> str:
+        """Unique among all subjects."""
+        return f"replay:{self.machine}:{self.source}"
+
+
 class SessionsOn(_OnMachine):
     """Process list of this database machine."""
 
@@ -137,6 +149,7 @@ Subject = Annotated[
     | DrbdOn
     | BalancerOn
     | ReplicationOn
+    | ReplayOn
     | SessionsOn
     | DaemonOn
     | SnapshotOf

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Literal
 
-from inventory.models import Backend, Inventory, Pair
+from inventory.models import Backend, Inventory, Pair, Role
 from procedure.facts import (
     BalancerFact,
     ClusterFact,
@@ -177,6 +177,12 @@ def writers(inventory: Inventory, facts: Facts) -> tuple[str, ...] | None:
 def sources_of(inventory: Inventory, replica: str) -> tuple[str, ...]:
     """Machines a database machine replicates from."""
     return tuple(r.source for r in inventory.database.replication if r.replica == replica)
+
+
+def masters_behind(inventory: Inventory, master: str) -> tuple[str, ...]:
+    """Other masters that a master replicates from."""
+    masters = {machine.name for machine in inventory.with_role(Role.DATABASE_MASTER)}
+    return tuple(source for source in sources_of(inventory, master) if source in masters)
 
 
 def replicas_of(inventory: Inventory, source: str) -> tuple[str, ...]:

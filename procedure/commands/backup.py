@@ -13,7 +13,14 @@ from procedure.commands.machines import hypervisor_command
 from procedure.conditions import cluster_is_able, machine_answers, node_can_take_over
 from procedure.facts import BackupFact, Facts, SnapshotFact
 from procedure.instructions import Instruction, RunOn
-from procedure.invariants import behind_the_balancers, caught_up, drbd_in_sync, not_seen, one_primary, takes_all_writes
+from procedure.invariants import (
+    behind_the_balancers,
+    drbd_in_sync,
+    not_seen,
+    one_primary,
+    replication_runs,
+    takes_all_writes,
+)
 from procedure.situation import Situation
 from procedure.subjects import BackupAt, ClusterOn, DrbdOn, PowerOf, ReplicationOn, SnapshotOf, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed
@@ -195,7 +202,7 @@ class TakeSnapshot(Command):
             machine_answers(self.machine, facts),
             *self._pair_is_whole(situation.inventory, facts),
             *(
-                caught_up(master, self._other_masters(situation.inventory, master), facts, situation.inventory)
+                replication_runs(master, self._other_masters(situation.inventory, master), facts, situation.inventory)
                 for master in self._masters(situation.inventory)
             ),
         )

@@ -19,8 +19,9 @@ from procedure.invariants import (
     not_seen,
     servers_cross,
 )
+from procedure.replication import observed_of_replay
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, PowerOf, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, PowerOf, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed
 
 USUAL_SETTING = timedelta(seconds=2)
@@ -49,10 +50,12 @@ class SetMaintenance(Command):
         return f"Set {', '.join(self.machines)} to {self.state.upper()} on {self.balancer}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """HAProxy, whether its machine is on, and the masters that would take writes."""
-        masters = self._masters_that_get_writes(situation.inventory)
-        power = PowerOf(machine=self.balancer)
-        return (BalancerOn(machine=self.balancer), power, *(ReplicationOn(machine=m) for m in masters))
+        """HAProxy, whether its machine is on, and what the masters that would take writes have replayed."""
+        inventory = situation.inventory
+        subjects: list[Subject] = [BalancerOn(machine=self.balancer), PowerOf(machine=self.balancer)]
+        for master in self._masters_that_get_writes(inventory):
+            subjects += observed_of_replay(master, self._sources(inventory, master))
+        return tuple(subjects)
 
     def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
         """HAProxy, and whether its machine is on."""

@@ -17,16 +17,16 @@ from procedure.facts import ClusterFact, DrbdFact, Facts, ProbeFact, Replication
 from procedure.invariants import (
     SPLIT_BRAIN,
     SPLIT_BRAIN_NEXT,
-    channel_from,
+    caught_up,
     drbd_problem,
     drbd_seen,
     not_seen,
     out_of_sync_untold,
-    replication_problem,
 )
+from procedure.replication import channel_from, observed_of_replay, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import ClusterOn, ComponentOn, DrbdOn, ProbeOf, ReplicationOn, Subject
-from procedure.verdicts import Verdict, failed, passed, unknown
+from procedure.verdicts import Answer, Verdict, failed, passed, unknown
 from procedure.who import PAIR_WORDS
 
 USUAL_LOOK = timedelta(seconds=5)
@@ -323,27 +323,21 @@ class CheckCaughtUp(Command):
         return f"Check that the replication of {self.machine} runs, without lag"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """Its replica status."""
-        return (ReplicationOn(machine=self.machine),)
+        """Its replica status, and its position beside that of each source."""
+        return observed_of_replay(self.machine, who.sources_of(situation.inventory, self.machine))
 
     def wanted(self, situation: Situation, facts: Facts) -> Verdict:
-        """Both threads run towards every source, and it lags behind none of them."""
-        inventory = situation.inventory
-        condition = f"{self.machine} replicates from all its sources, without lag"
+        """Both threads run towards every source, and it has executed all that each has written."""
+        inventory, sources = situation.inventory, who.sources_of(situation.inventory, self.machine)
+        verdict = caught_up(self.machine, sources, facts, inventory)
         fact = facts.replication(self.machine)
-        if fact is None:
-            return not_seen(condition, [ReplicationOn(machine=self.machine)], facts, invariant=5)
-        sources = who.sources_of(inventory, self.machine)
-        problems = [p for s in sources if (p := replication_problem(inventory, fact, s))]
-        if problems:
-            given_up = what_has_given_up(inventory, self.machine, fact, sources)
-            soon = (
-                f"Look at SHOW REPLICA STATUS on {self.machine}. Replicas try a source that was away again after up to "
-                "60 s."
-            )
-            step = f"{given_up or soon} Not reached: do not go on."
-            return failed(condition, "; ".join(problems), step, invariant=5, settled=bool(given_up))
-        return passed(condition, f"from {', '.join(sources) or 'nobody'}", invariant=5)
+        if fact is None or verdict.answer is not Answer.FAIL:
+            return verdict
+        given_up = what_has_given_up(inventory, self.machine, fact, sources)
+        look = f"Look at SHOW REPLICA STATUS on {self.machine}."
+        soon = f"{look} Replicas try a source that was away again after up to 60 s."
+        step = f"{given_up or soon} Not reached: do not go on."
+        return verdict.model_copy(update={"next_step": step, "settled": bool(given_up)})
 
     def deadline(self, inventory: Inventory) -> timedelta:
         """The inventory's time to catch up."""

@@ -31,8 +31,9 @@ from procedure.invariants import (
     one_primary,
     out_of_sync_untold,
 )
+from procedure.replication import observed_of_replay
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown
 from procedure.who import PAIR_WORDS, PairName
 
@@ -85,12 +86,13 @@ class MovePair(Command):
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
         """Both machines of the pair, that HAProxy runs where the load balancer goes, and that nobody is connected.
 
-        With the load balancer writes may go elsewhere: so also the replication of both masters.
+        With the load balancer writes may go elsewhere: so also what both masters have replayed.
         """
         inventory = situation.inventory
         subjects = [*observed(inventory, who.pair(inventory, self.pair)), *of_sessions(inventory)]
         if self.pair == "load_balancer":
-            subjects += [ReplicationOn(machine=m.name) for m in inventory.with_role(Role.DATABASE_MASTER)]
+            for master in inventory.with_role(Role.DATABASE_MASTER):
+                subjects += observed_of_replay(master.name, who.masters_behind(inventory, master.name))
         return tuple(dict.fromkeys(subjects))
 
     def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:

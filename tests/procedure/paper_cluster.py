@@ -27,6 +27,7 @@ from procedure.facts import (
     Observation,
     PowerFact,
     ProbeFact,
+    ReplayFact,
     ReplicaChannel,
     ReplicationFact,
     ResourceState,
@@ -48,6 +49,7 @@ from procedure.subjects import (
     DrbdOn,
     PowerOf,
     ProbeOf,
+    ReplayOn,
     ReplicationOn,
     SessionsOn,
     Silences,
@@ -71,6 +73,8 @@ class PaperCluster:
         self.constraints: dict[str, LocationConstraint] = {}
         self.lag: dict[str, int] = {}
         """Seconds that a database machine lags behind its sources."""
+        self.not_received: set[str] = set()
+        """Database machines that have just connected: they lag by 0 s, and lack what their sources wrote."""
         self.maint: set[tuple[str, str, str]] = set()
         self.behind: dict[tuple[str, str], str] = {}
         """Machines that servers of HAProxy really are, where the inventory says another."""
@@ -101,9 +105,8 @@ class PaperCluster:
         return facts.merged(map(self.observe, command.observes_then(situation, facts)))
 
     def observe(self, subject: Subject) -> Observation:
-        if getattr(subject, "machine", None) in self.off and not isinstance(
-            subject, PowerOf | SnapshotOf | AutostartOf
-        ):
+        asked = {getattr(subject, "machine", None), getattr(subject, "source", None)}
+        if asked & self.off and not isinstance(subject, PowerOf | SnapshotOf | AutostartOf):
             return Observation(
                 subject=subject, at=NOW, source="paper", problem="connection refused", trouble="transient"
             )
@@ -134,6 +137,9 @@ class PaperCluster:
                 return self._balancer(m)
             case ReplicationOn(machine=m):
                 return self._replication(m)
+            case ReplayOn(machine=m):
+                behind = m in self.not_received or self.lag.get(m)
+                return ReplayFact(written="0-1-9", replayed="0-1-9", lacking="0-1-9" if behind else "")
             case SessionsOn(machine=m):
                 return self._sessions(m)
             case DaemonOn(machine=m):

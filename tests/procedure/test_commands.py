@@ -62,6 +62,7 @@ from tests.procedure.altered import (
     servers_with,
     unseen,
 )
+from tests.procedure.conftest import all_facts, and_replayed
 from tests.procedure.paper_cluster import NOW, PaperCluster
 
 DRAINED = AwaitDrained(balancer="acd-lb1", master="acd-dbm1")
@@ -69,6 +70,11 @@ MOVE = MovePair(pair="storage", to="acd-store2", leaver="acd-store1")
 MOVE_BALANCER = MovePair(pair="load_balancer", to="acd-lb2", leaver="acd-lb1")
 BACKUP = TakeBackup(machine="acd-dbm1", path="/srv/backup/x.sql")
 PAPER = Facts()
+
+
+@pytest.fixture
+def facts(cluster: PaperCluster, situation: Situation) -> Facts:
+    return and_replayed(all_facts(cluster, situation), cluster)
 
 
 def texts(command: Command, situation: Situation) -> list[str]:
@@ -462,6 +468,20 @@ def test_writes_move_only_to_a_master_that_has_caught_up(
     refused = [v for v in command.conditions(situation, channel_with(facts, lagging, lag_seconds=1)) if not v.allows]
 
     assert [v.invariant for v in refused] == [5]
+
+
+@pytest.mark.parametrize(("state", "connected"), [("maint", "acd-dbm2"), ("ready", "acd-dbm1")])
+def test_writes_do_not_move_to_a_master_that_has_just_connected(
+    state: str, connected: str, situation: Situation, cluster: PaperCluster
+) -> None:
+    command = SetMaintenance.model_validate({"balancer": "acd-lb2", "machines": ("acd-dbm1",), "state": state})
+    cluster.not_received = {connected}
+    facts = cluster.facts(command.observes(situation))
+
+    refused = [v for v in command.conditions(situation, facts) if not v.allows]
+
+    assert [v.invariant for v in refused] == [5]
+    assert "not yet executed" in refused[0].reason
 
 
 # --- software ---------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from procedure.commands.restored import ServerFound
 from procedure.facts import BalancerFact, ClusterFact, ComponentFact, Facts, LocationConstraint, PowerFact
 from procedure.plan import OperatorTask
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplayOn, ReplicationOn, Subject
 from procedure.verdicts import Answer
 from tests.procedure.altered import (
     channel_with,
@@ -284,6 +284,31 @@ def test_what_a_replication_can_not_do_by_itself_is_told_at_once(
     assert (verdict.answer, verdict.settled) == (Answer.FAIL, settled)
     assert says in verdict.next_step
     assert verdict.next_step.endswith("Not reached: do not go on.")
+
+
+def test_a_master_that_has_just_connected_is_waited_for(one_side: OneSided) -> None:
+    back_again(one_side)
+    check = CheckCaughtUp(machine="acd-dbm1")
+    one_side.cluster.not_received = {"acd-dbm1"}
+
+    verdict = check.wanted(one_side.situation, facts_for(check, one_side))
+
+    assert (verdict.answer, verdict.settled) == (Answer.FAIL, False)
+    assert "from acd-dbm2: not yet executed" in verdict.reason
+    assert "acd-dbm1 has replayed all changes of acd-dbm2: fail" in refused(
+        BACK, one_side.situation, facts_for(BACK, one_side)
+    )
+
+
+def test_whether_a_master_has_caught_up_with_one_that_is_not_reached_is_unknown(one_side: OneSided) -> None:
+    back_again(one_side)
+    check = CheckCaughtUp(machine="acd-dbm1")
+    alone = unseen(facts_for(check, one_side), ReplayOn(machine="acd-dbm1", source="acd-dbm2"))
+
+    verdict = check.wanted(one_side.situation, alone)
+
+    assert verdict.answer is Answer.UNKNOWN
+    assert "connection lost" in verdict.reason
 
 
 def test_a_pair_that_one_of_the_two_does_not_tell_about_is_unknown(one_side: OneSided) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from procedure import invariants
-from procedure.facts import BalancerFact, DaemonFact, DrbdFact, Facts, PowerFact, ReplicationFact
+from procedure.facts import BalancerFact, DaemonFact, DrbdFact, Facts, PowerFact, ReplayFact, ReplicationFact
 from procedure.invariants import INVARIANTS
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplicationOn
+from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplayOn, ReplicationOn
 from procedure.verdicts import Answer, Verdict
 from procedure.who import PairName
 from tests.procedure.altered import (
@@ -23,6 +23,8 @@ from tests.procedure.altered import (
     servers_with,
     unseen,
 )
+from tests.procedure.conftest import all_facts, and_replayed
+from tests.procedure.paper_cluster import PaperCluster
 
 PASS, FAIL, NA, UNKNOWN = Answer.PASS, Answer.FAIL, Answer.NOT_APPLICABLE, Answer.UNKNOWN
 Change = Callable[[Facts], Facts]
@@ -213,7 +215,12 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
     (4, "the move is nearly over, the machine that is left is not seen", in_sync,
      lambda f: drbd_with(unseen(LEAVING(f), DrbdOn(machine="acd-store1")), "acd-store2", role="Primary"), PASS,
      "the move has begun"),
-    (5, "no lag", fresh("acd-dbm1"), as_it_is, PASS, "lag 0"),
+    (5, "all executed", fresh("acd-dbm1"), as_it_is, PASS, "all executed that acd-dbm1 had written (0-1-9)"),
+    (5, "just connected: no lag, and nothing received", fresh("acd-dbm1"),
+     lambda f: seen(f, ReplayOn(machine="acd-dbm2", source="acd-dbm1"), ReplayFact(lacking="0-1-9 (it is at 0: 3)")),
+     FAIL, "from acd-dbm1: not yet executed: 0-1-9 (it is at 0: 3)"),
+    (5, "source not seen", fresh("acd-dbm1"),
+     lambda f: unseen(f, ReplayOn(machine="acd-dbm2", source="acd-dbm1")), UNKNOWN, LOST),
     (5, "lag", fresh("acd-dbm1"), lambda f: channel_with(f, "acd-dbm2", lag_seconds=3), FAIL, "lag 3 s"),
     (5, "lag not told", fresh("acd-dbm1"),
      lambda f: channel_with(f, "acd-dbm2", lag_seconds=None), FAIL, "lag unknown"),
@@ -226,7 +233,7 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
     (5, "no replication", fresh("acd-dbm1"),
      lambda f: seen(f, ReplicationOn(machine="acd-dbm2"), ReplicationFact()), FAIL, "no replication from"),
     (5, "source given by address", fresh("acd-dbm1"),
-     lambda f: channel_with(f, "acd-dbm2", source_host="10.77.0.71"), PASS, "lag 0"),
+     lambda f: channel_with(f, "acd-dbm2", source_host="10.77.0.71"), PASS, "all executed"),
     (5, "nobody concerned", fresh(), as_it_is, NA, "nobody"),
     (5, "not seen", fresh("acd-dbm1"), lambda f: unseen(f, ReplicationOn(machine="acd-dbm2")), UNKNOWN, LOST),
     (6, "others stay", stays("acd-jb1", "acd-chat1"), as_it_is, PASS, "at least one"),
@@ -254,6 +261,11 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
     (9, "not seen", of(OFF_BEFORE, "acd-dbs1"),
      lambda f: unseen(off(*APPLICATIONS)(f), PowerOf(machine="acd-jb2")), UNKNOWN, LOST),
 ]  # fmt: skip
+
+
+@pytest.fixture
+def facts(cluster: PaperCluster, situation: Situation) -> Facts:
+    return and_replayed(all_facts(cluster, situation), cluster)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE])

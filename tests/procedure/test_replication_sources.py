@@ -3,7 +3,7 @@
 import pytest
 
 from procedure.facts import ReplicaChannel
-from procedure.invariants import is_source
+from procedure.replication import is_source
 from procedure.situation import Situation
 
 

@@ -29,7 +29,7 @@ from procedure.commands.base import Command
 from procedure.facts import Facts, Observation
 from procedure.reports import StepReport
 from procedure.situation import Situation
-from procedure.subjects import BackupAt, SnapshotOf, Subject
+from procedure.subjects import BackupAt, ReplayOn, SnapshotOf, Subject
 from tests.deploy.test_sudoers import DUMP, REFERENCE
 
 Told = Mapping[str, Any]
@@ -53,6 +53,10 @@ MAY_DIFFER: dict[str, str] = {
     "balancer.servers.*.sessions": _OF_SESSIONS,
     "replication.position": _OF_POSITIONS,
     "replication.channels.*.gtid": _OF_POSITIONS,
+    "replay.written": _OF_POSITIONS,
+    "replay.replayed": _OF_POSITIONS,
+    "check_caught_up.seen": _OF_POSITIONS,
+    "*.conditions.* has replayed all changes of *.reason": _OF_POSITIONS,
     "backup.bytes": "each has data of its own",
     "backup.sha256": "each has data of its own",
     "shut_down_machine.sent.*.answer": "the connection ends with the answer or before it",
@@ -288,7 +292,8 @@ def subjects(inventory: Inventory) -> tuple[Subject, ...]:
         BackupAt(machine="acd-dbm1", path=DUMP),
         SnapshotOf(machine="acd-lb1", name=SNAPSHOT),
     )
-    return (*(s for s in usual if getattr(s, "machine", "") not in windows), *more)
+    links = (ReplayOn(machine=r.replica, source=r.source) for r in inventory.database.replication)
+    return (*(s for s in usual if getattr(s, "machine", "") not in windows), *links, *more)
 
 
 @asynccontextmanager
