@@ -42,6 +42,7 @@ from procedure.subjects import (
     DrbdOn,
     PowerOf,
     ProbeOf,
+    ReplayOn,
     ReplicationOn,
     SessionsOn,
     Silences,
@@ -56,14 +57,16 @@ USUAL_ROUND = timedelta(seconds=5)
 
 def subjects(inventory: Inventory) -> tuple[Subject, ...]:
     """All that is observed, of all systems."""
-    of_machines = (subject for machine in inventory.machines for subject in subjects_of(inventory, machine))
+    of_machines = (s for m in inventory.machines for s in (*subjects_of(inventory, m), *_replays(inventory, m.name)))
     return (*of_machines, Silences(), *(ProbeOf(name=probe.name) for probe in inventory.probes))
 
 
 def rounds(situation: Situation) -> tuple[Step, ...]:
     """What is observed: one step for each machine, one for monitoring, one for the probes; none waits for another."""
     inventory = situation.inventory
-    machines = tuple(round_of(m.name, subjects_of(inventory, m)) for m in inventory.machines)
+    machines = tuple(
+        round_of(m.name, (*subjects_of(inventory, m), *_replays(inventory, m.name))) for m in inventory.machines
+    )
     probes = tuple(ProbeOf(name=probe.name) for probe in inventory.probes)
     return (*machines, round_of("monitoring", (Silences(),)), *((round_of("probes", probes),) if probes else ()))
 
@@ -99,6 +102,10 @@ def subjects_of(inventory: Inventory, machine: Machine) -> tuple[Subject, ...]:
     return tuple(subjects)
 
 
+def _replays(inventory: Inventory, replica: str) -> tuple[ReplayOn, ...]:
+    return tuple(ReplayOn(machine=replica, source=source) for source in who.sources_of(inventory, replica))
+
+
 def judge(situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
     """What the facts mean: one verdict for each thing that must hold before a failover, all of them, in reading order.
 
@@ -110,6 +117,7 @@ def judge(situation: Situation, facts: Facts) -> tuple[Verdict, ...]:
         *(verdict for name in who.PAIR_NAMES for verdict in _pair(situation, name, facts)),
         *_drbd(situation.inventory, facts),
         *_replication(situation.inventory, facts),
+        *_positions(situation.inventory, facts),
         *(
             sessions_visible(situation.inventory, machine.name, facts)
             for machine in situation.inventory.with_role(Role.DATABASE_MASTER)
@@ -283,6 +291,19 @@ def _replication(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
             yield failed(condition, "; ".join(problems), step, invariant=5)
         else:
             yield passed(condition, f"from {', '.join(sources) or 'nobody'}", invariant=5)
+
+
+def _positions(inventory: Inventory, facts: Facts) -> Iterator[Verdict]:
+    """Steps that move writes go by positions: that they can be read must not show in the middle of an outage."""
+    for link in inventory.database.replication:
+        subject = ReplayOn(machine=link.replica, source=link.source)
+        seen = facts.observation(subject)
+        if seen is None:
+            # A run of a version that did not look at it yet.
+            continue
+        condition = f"it can be told what {link.replica} has replayed of {link.source}"
+        # While writes go on a replica is always a little behind: how far is told by its lag.
+        yield passed(condition) if seen.fact else not_seen(condition, [subject], facts, invariant=5)
 
 
 def sessions_visible(inventory: Inventory, master: str, facts: Facts) -> Verdict:

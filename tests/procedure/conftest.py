@@ -12,7 +12,6 @@ from procedure import health_check
 from procedure.facts import Facts
 from procedure.plan import Observe
 from procedure.situation import Situation
-from procedure.subjects import ReplayOn
 from tests.procedure.paper_cluster import PaperCluster
 
 REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
@@ -38,12 +37,6 @@ def all_facts(cluster: PaperCluster, situation: Situation) -> Facts:
     rounds = health_check.rounds(situation)
     subjects = [s for step in rounds if isinstance(step.action, Observe) for s in step.action.subjects]
     return cluster.facts(subjects)
-
-
-def and_replayed(facts: Facts, cluster: PaperCluster) -> Facts:
-    """And what only the steps that move writes look at: whether replicas have executed all."""
-    links = cluster.inventory.database.replication
-    return facts.merged(cluster.observe(ReplayOn(machine=r.replica, source=r.source)) for r in links)
 
 
 @pytest.fixture

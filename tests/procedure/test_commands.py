@@ -62,7 +62,6 @@ from tests.procedure.altered import (
     servers_with,
     unseen,
 )
-from tests.procedure.conftest import all_facts, and_replayed
 from tests.procedure.paper_cluster import NOW, PaperCluster
 
 DRAINED = AwaitDrained(balancer="acd-lb1", master="acd-dbm1")
@@ -70,11 +69,6 @@ MOVE = MovePair(pair="storage", to="acd-store2", leaver="acd-store1")
 MOVE_BALANCER = MovePair(pair="load_balancer", to="acd-lb2", leaver="acd-lb1")
 BACKUP = TakeBackup(machine="acd-dbm1", path="/srv/backup/x.sql")
 PAPER = Facts()
-
-
-@pytest.fixture
-def facts(cluster: PaperCluster, situation: Situation) -> Facts:
-    return and_replayed(all_facts(cluster, situation), cluster)
 
 
 def texts(command: Command, situation: Situation) -> list[str]:

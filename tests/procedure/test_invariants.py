@@ -23,8 +23,6 @@ from tests.procedure.altered import (
     servers_with,
     unseen,
 )
-from tests.procedure.conftest import all_facts, and_replayed
-from tests.procedure.paper_cluster import PaperCluster
 
 PASS, FAIL, NA, UNKNOWN = Answer.PASS, Answer.FAIL, Answer.NOT_APPLICABLE, Answer.UNKNOWN
 Change = Callable[[Facts], Facts]
@@ -261,11 +259,6 @@ TABLE: list[tuple[int, str, Predicate, Change, Answer, str]] = [
     (9, "not seen", of(OFF_BEFORE, "acd-dbs1"),
      lambda f: unseen(off(*APPLICATIONS)(f), PowerOf(machine="acd-jb2")), UNKNOWN, LOST),
 ]  # fmt: skip
-
-
-@pytest.fixture
-def facts(cluster: PaperCluster, situation: Situation) -> Facts:
-    return and_replayed(all_facts(cluster, situation), cluster)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[f"{row[0]} {row[1]}" for row in TABLE])

@@ -29,7 +29,7 @@ from procedure.commands.base import Command
 from procedure.facts import Facts, Observation
 from procedure.reports import StepReport
 from procedure.situation import Situation
-from procedure.subjects import BackupAt, ReplayOn, SnapshotOf, Subject
+from procedure.subjects import BackupAt, SnapshotOf, Subject
 from tests.deploy.test_sudoers import DUMP, REFERENCE
 
 Told = Mapping[str, Any]
@@ -292,8 +292,7 @@ def subjects(inventory: Inventory) -> tuple[Subject, ...]:
         BackupAt(machine="acd-dbm1", path=DUMP),
         SnapshotOf(machine="acd-lb1", name=SNAPSHOT),
     )
-    links = (ReplayOn(machine=r.replica, source=r.source) for r in inventory.database.replication)
-    return (*(s for s in usual if getattr(s, "machine", "") not in windows), *links, *more)
+    return (*(s for s in usual if getattr(s, "machine", "") not in windows), *more)
 
 
 @asynccontextmanager
