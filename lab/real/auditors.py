@@ -215,6 +215,12 @@ class Auditors:
         running = [state.name for state in world.machines.values() if state.daemon == "running" and state.on]
         if len(running) != 1:
             self._note(7, f"AcdGroupDistribute runs on {len(running)} telephony machines at the end")
+        silenced = await asyncio.to_thread(self._lab.truth.monitoring.silenced)
+        if silenced is None:
+            self._note(11, "nobody can tell what is silenced")
+        for name in silenced or ():
+            if self._lab.outlets[name].on:
+                self._note(11, f"monitoring of {name} is still silenced")
         return self.violations[before:]
 
 

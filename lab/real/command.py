@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ _FAILED = 1
 _LOOK_SECONDS = 0.2
 _UP_SECONDS = 600.0
 _DOWN_SECONDS = 60.0
+_OPTIONS = [option.name for option in fields(Options)]
 _Work = Callable[[Places, argparse.Namespace], int]
 _MISTAKES = (ImpossibleError, RealLabError, ImageError, HostError, NetworkError)
 
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--haproxy", choices=("service", "clone"), default="service", help="who runs it: systemd, Pacemaker"
     )
     up.add_argument("--replication", choices=("gtid", "positions"), default="gtid", help="how replicas count")
+    up.add_argument("--monitoring", choices=("alertmanager", "nagios"), default="alertmanager", help="who tells people")
     up.add_argument("--no-callers", action="store_true", help="nobody asks for pages")
     up.add_argument("--foreground", action="store_true", help="stay, and end it with Ctrl-C or SIGTERM")
     command("down", "end it, and take away what is left, also of one that was killed", _down)
@@ -89,7 +92,7 @@ def _up(places: Places, given: argparse.Namespace) -> int:
         asyncio.run(_stay(places, given))
         return 0
     places.home.mkdir(parents=True, exist_ok=True)
-    options = ["--haproxy", given.haproxy, "--replication", given.replication, *(["--no-callers"] * given.no_callers)]
+    options = [f"--{name}={getattr(given, name)}" for name in _OPTIONS] + ["--no-callers"] * given.no_callers
     if _running(places) is None:
         places.ready.unlink(missing_ok=True)
     with places.log.open("ab") as log:
@@ -119,7 +122,7 @@ async def _stay(places: Places, given: argparse.Namespace) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    options = Options(haproxy=given.haproxy, replication=given.replication)
+    options = Options(**{name: getattr(given, name) for name in _OPTIONS})
     starting = asyncio.create_task(_run(places, options, ended, callers=not given.no_callers))
     waiting = asyncio.create_task(ended.wait())
     await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inventory.models import CommandPower, HttpProbe, Inventory, Machine, Role
-from lab.real import network, pacemaker
+from lab.real import monitoring, network, pacemaker
 from lab.real.files import Files
 from lab.real.host import HostPlan
 from lab.real.site import MONITOR, MONITOR_ADDRESS, RealSite
@@ -74,7 +74,7 @@ class Furnisher:
         self._common(files, name)
         machine = self._machines.get(name)
         if name == MONITOR:
-            self._monitor(files)
+            monitoring.furnish(files, self._inventory)
         elif machine is None:
             files.write("/usr/bin/virsh", (_HERE / "virsh.py").read_bytes(), 0o755)
         else:
@@ -235,12 +235,6 @@ class Furnisher:
                 f"backend {backend.name}\n    mode {mode}\n{rules}{''.join(lines)}"
             )
         return "\n".join(sections)
-
-    # --- monitoring --------------------------------------------------------------------------------------------------
-
-    def _monitor(self, files: Files) -> None:
-        files.write("/etc/default/prometheus-alertmanager", 'ARGS="--cluster.listen-address="\n')
-        files.enable("prometheus-alertmanager.service")
 
 
 def _unit(what: str, command: str, user: str, kind: str = "notify") -> str:

@@ -223,6 +223,10 @@ class RealLab:
             await self.until(partial(self._all_up, name), f"every server is UP on {name}")
         for link in self.inventory.database.replication:
             await self.until(partial(self.replicates, link.replica), f"{link.replica} replicates")
+        await self.until(self._monitoring_answers, "the monitoring server says what is silenced")
+
+    async def _monitoring_answers(self) -> bool:
+        return await asyncio.to_thread(self.truth.monitoring.silenced) is not None
 
     async def _begins_on_first(self, pair: Pair) -> None:
         first = next(name for name in pair.machines if self.inventory.machine(name).normal == "active")

@@ -23,6 +23,13 @@ MONITOR = "acd-mon"
 MONITOR_ADDRESS = "10.77.0.5"
 STATEFUL = "stateful_r0-clone"
 """Stands in for DRBD: promoted and demoted like it, without data."""
+_NAGIOS = {
+    "provider": "nagios",
+    "address": MONITOR_ADDRESS,
+    "connection": "linux",
+    "host_names": {"acd-jb1": "acd-jb1.example.com"},
+}
+"""One machine is called otherwise there, as on many sites."""
 # No kernel module, so no DRBD: the pair says so, and everything about DRBD reads "not applicable".
 _STORAGE = {"drbd": None, "promotable": STATEFUL}
 _TIMINGS = {
@@ -50,10 +57,12 @@ class Options:
     Attributes:
         haproxy: a plain service on both load balancers, or a clone under Pacemaker.
         replication: by global transaction ids, or by file and position.
+        monitoring: who tells people that something is down.
     """
 
     haproxy: Literal["service", "clone"] = "service"
     replication: Literal["gtid", "positions"] = "gtid"
+    monitoring: Literal["alertmanager", "nagios"] = "alertmanager"
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,10 @@ def derive(directory: Path, options: Options) -> RealSite:
         environment[reference.removeprefix("env:")] = passwords[reference]
         return reference
 
-    inventory = Inventory.model_validate(_derived(load(REFERENCE), directory, secret))
+    data = _derived(load(REFERENCE), directory, secret)
+    if options.monitoring == "nagios":
+        data["monitoring"] = _NAGIOS
+    inventory = Inventory.model_validate(data)
     site = Site(directory, inventory, key, environment, passwords)
     told = inventory.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     header = "# Derived for real hosts in namespaces on this machine.\n"

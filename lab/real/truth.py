@@ -18,6 +18,8 @@ import pymysql
 from inventory.models import Inventory, Pair, Role
 from lab.real.database import Local
 from lab.real.host import Host, HostError
+from lab.real.monitoring import Monitoring
+from lab.real.site import MONITOR
 
 _HAPROXY_SOCKET = "run/haproxy/admin.sock"
 _SOCKET_SECONDS = 3.0
@@ -41,6 +43,7 @@ class Truth:
     def __init__(self, inventory: Inventory, hosts: Mapping[str, Host]) -> None:
         self._inventory = inventory
         self._hosts = hosts
+        self.monitoring = Monitoring(inventory, hosts[MONITOR])
 
     # --- pairs -------------------------------------------------------------------------------------------------------
 
@@ -183,6 +186,7 @@ class Truth:
                 for kind, pair in (("storage", pairs.storage), ("load_balancer", pairs.load_balancer))
             },
             "writer": self.writer(),
+            "silenced": await asyncio.to_thread(self.monitoring.silenced),
             "balancers": {name: self.balancer(name) for name in pairs.load_balancer.machines},
             "replication": {
                 f"{r.replica} from {r.source}": self._threads(r.replica) for r in self._inventory.database.replication

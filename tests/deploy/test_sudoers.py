@@ -142,11 +142,11 @@ async def observed(inventory: Inventory) -> list[Sent]:
 
 
 async def sent_to_nagios() -> list[Sent]:
-    """A downtime is seen and ended. The monitoring server is called `nagios` in the delivered file."""
+    """A downtime is seen and ended. The monitoring server is called `acd-mon` in the delivered file."""
     settings = NagiosMonitoring(address="127.0.0.1", connection="linux")
     shell = RecordingShell(0, taken_now("05-extended"), "")
     await NagiosSystem(cluster(), settings, shell).lift(LiftSilence(machines=("acd-tel1",)))
-    return [("nagios", argv) for _, argv in shell.sent]
+    return [("acd-mon", argv) for _, argv in shell.sent]
 
 
 def makers(inventory: Inventory, shell: RecordingShell, windows: Windows) -> tuple[Callable[[], System], ...]:
@@ -235,8 +235,8 @@ def test_no_rule_leaves_more_open_than_digits(rules: list[Rule]) -> None:
         ("acd-dbm1", f"flock --nonblock --conflict-exit-code 75 {DUMP}.lock sh -c id"),
         ("acd-jb1", "pcs node standby acd-store1"),
         ("acd-jb1", "cat /var/lib/nagios4/status.dat"),
-        ("nagios", "cat /etc/shadow"),
-        ("nagios", "timeout 5 dd bs=4096 iflag=fullblock conv=nocreat,notrunc status=none of=/etc/passwd"),
+        ("acd-mon", "cat /etc/shadow"),
+        ("acd-mon", "timeout 5 dd bs=4096 iflag=fullblock conv=nocreat,notrunc status=none of=/etc/passwd"),
         ("acd-store1", "pcs node standby acd-lb1"),
         ("acd-store1", "drbdsetup down r0"),
         ("vm-host-1", "virsh --connect qemu:///system destroy acd-tel2"),

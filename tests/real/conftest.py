@@ -21,6 +21,8 @@ from tests.real.real_run import RealRun
 
 Run = Callable[..., AbstractAsyncContextManager[RealRun]]
 Faulty = Callable[..., AbstractAsyncContextManager[FaultyRun]]
+ELSEWHERE = Options(haproxy="clone", replication="positions", monitoring="nagios")
+"""A site at which everything that may be otherwise is otherwise."""
 
 
 @pytest.fixture(scope="session")

@@ -45,19 +45,19 @@ async def seen(hands: Hands, subject: Subject) -> Fact:
     return observation.fact
 
 
-async def unseen(hands: Hands, subject: Subject) -> Observation:
-    """Why it is not seen: a right is missing, so nothing was taken for a fact."""
+async def unseen(hands: Hands, subject: Subject, trouble: str = "rejected") -> Observation:
+    """Why it is not seen: a right is missing, or whatever it is; nothing was taken for a fact."""
     observation = await hands.observe(subject)
     assert observation.fact is None
-    assert observation.trouble == "rejected", observation.problem
+    assert observation.trouble == trouble, observation.problem
     return observation
 
 
-async def refused(hands: Hands, instruction: Instruction) -> SystemTrouble:
-    """How it is refused."""
+async def refused(hands: Hands, instruction: Instruction, trouble: str = "rejected") -> SystemTrouble:
+    """How it is refused, or why it was not done."""
     with pytest.raises(SystemTrouble) as caught:
         await hands.act(instruction)
-    assert caught.value.trouble == "rejected", caught.value
+    assert caught.value.trouble == trouble, caught.value
     return caught.value
 
 

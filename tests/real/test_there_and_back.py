@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from lab.real.lab import RealLab
-from lab.real.site import Options
-from tests.real.conftest import Run
+from tests.real.conftest import ELSEWHERE, Run
 from tests.real.real_run import RealRun
 from workflows.status import RunReport
 
@@ -24,9 +23,17 @@ async def test_there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
     await _there_and_back(vacate, normal, run)
 
 
-@pytest.mark.parametrize("hosts", [Options(haproxy="clone", replication="positions")], indirect=True, scope="session")
-async def test_where_pacemaker_runs_haproxy_and_replicas_count_positions(normal: RealLab, run: Run) -> None:
+@pytest.mark.parametrize("hosts", [ELSEWHERE], indirect=True, scope="session")
+async def test_where_pacemaker_runs_haproxy_replicas_count_positions_and_nagios_watches(
+    normal: RealLab, run: Run
+) -> None:
+    monitoring = normal.truth.monitoring
+    earlier = len(monitoring.log())
     await _there_and_back("vm-host-1", normal, run)
+    assert monitoring.downtimes() == set(), "not of a service, either"
+    log = monitoring.log()[earlier:]
+    assert monitoring.silenced_in(log) == sorted(machine.name for machine in normal.inventory.machines)
+    assert monitoring.told_of(log) == [], "of nothing that went off and on"
 
 
 async def _there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
@@ -36,6 +43,7 @@ async def _there_and_back(vacate: str, normal: RealLab, run: Run) -> None:
         vacated = {m.name for m in normal.inventory.machines if m.host == vacate}
         assert {name for name, outlet in normal.outlets.items() if not outlet.on} == vacated
         assert await normal.auditors.at_end(vacated=vacate) == []
+        assert normal.truth.monitoring.silenced() == sorted(vacated)
 
         await _measured(one, one.failback(of=report))
     assert await normal.truth.whole() == before
