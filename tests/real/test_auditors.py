@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lab.real.lab import RealLab
+from lab.real.site import MONITOR
+from tests.real.mishaps import do
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -58,3 +60,12 @@ async def test_a_node_left_in_standby(normal: RealLab) -> None:
     assert [(v.invariant, v.what) for v in found] == [(10, "acd-store2 is left in standby")]
     await normal.hosts["acd-store1"].run("pcs", "node", "unstandby", "acd-store2")
     await normal.until(normal.is_normal, "the pair is as it was")
+
+
+async def test_a_machine_left_silenced(normal: RealLab) -> None:
+    amtool = ("amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence")
+    words = ("--author=anna", "--comment=new disk", "instance=acd-jb1")
+    made = await do(normal, MONITOR, *amtool, "add", *words)
+    found = await normal.auditors.at_end()
+    assert [(v.invariant, v.what) for v in found] == [(11, "monitoring of acd-jb1 is still silenced")]
+    await do(normal, MONITOR, *amtool, "expire", made.strip())

@@ -96,6 +96,8 @@ async def test_silenced_extended_and_lifted_without_a_gap(site: Site) -> None:
     await site.by_a_person("acd-tel1")
     await site.until_in_downtime("acd-tel1")
     assert await site.left() == {}
+    found = await site.lab.auditors.at_end()
+    assert [(v.invariant, v.what) for v in found] == [(11, "monitoring of acd-tel1 is still silenced")]
 
     await site.silence("acd-tel1", "acd-jb1")
     assert await site.left() == {"acd-tel1": ABOUT_AN_HOUR, "acd-jb1": ABOUT_AN_HOUR}
@@ -165,17 +167,16 @@ async def test_a_nagios_that_hangs_still_takes_commands_and_tells_nothing(site: 
     await site.until_in_downtime()
 
 
-async def test_a_command_file_that_nobody_reads(site: Site) -> None:
+async def test_a_nagios_that_was_killed_leaves_its_status_file_and_nobody_reads_commands(site: Site) -> None:
     await site.silence("acd-tel1")
-    lab, settings = site.lab, site.settings
-    status = await do(lab, MONITOR, "cat", settings.status_file)
-    await do(lab, MONITOR, "systemctl", "stop", UNIT)
-    await do(lab, MONITOR, "tee", settings.status_file, stdin=status)
-    await do(lab, MONITOR, "mkfifo", settings.command_file)
-    assert f"nobody reads {settings.command_file}" in (await refused(site.hands, LIFT, "transient")).seen
-    await do(lab, MONITOR, "rm", settings.command_file)
-    assert f"there is no {settings.command_file}" in (await refused(site.hands, LIFT, "transient")).seen
-    assert (await lab.hosts[MONITOR].run("test", "-e", settings.command_file)).code != 0, "nothing makes a file there"
+    lab, file = site.lab, site.settings.command_file
+    there = lab.hosts[MONITOR].root / file.lstrip("/")
+    await do(lab, MONITOR, "systemctl", "kill", "--kill-who=main", "--signal=KILL", UNIT)
+    await lab.until(lambda: not there.exists(), "systemd has cleared away after it")
+    assert f"there is no {file}" in (await refused(site.hands, LIFT, "transient")).seen
+    assert not there.exists(), "nothing makes a file in its place"
+    await do(lab, MONITOR, "mkfifo", file)
+    assert f"nobody reads {file}" in (await refused(site.hands, LIFT, "transient")).seen
     await do(lab, MONITOR, "systemctl", "start", UNIT)
     await site.until_in_downtime("acd-tel1")
 
