@@ -14,6 +14,8 @@ NETWORK = IPv4Network("10.77.0.0/16")
 CONTROLLER = "10.77.0.250"
 PREFIX = "flab"
 _BRIDGES = (f"{PREFIX}1", f"{PREFIX}2")
+_MAC = "02:77:00:01:00:00"
+"""Under which this machine and what is simulated on it is reached."""
 _LINE = (f"{PREFIX}-wan1", f"{PREFIX}-wan2")
 
 
@@ -32,7 +34,8 @@ def up() -> None:
     _batch(
         # Whatever is sent while a bridge is away must not leave the machine.
         f"route replace unreachable {NETWORK} metric 4096",
-        f"link add {first} type bridge forward_delay 0",
+        # Of its own, not that of whichever card: hosts remember it for half a minute, and cards come and go.
+        f"link add {first} address {_MAC} type bridge forward_delay 0",
         f"link add {second} type bridge forward_delay 0",
         f"link add {_LINE[0]} type veth peer name {_LINE[1]}",
         f"link set {_LINE[0]} master {first} up",
