@@ -84,6 +84,19 @@ class _Sight:
 
 
 @dataclass
+class _Patience:
+    """With what may be over in a moment."""
+
+    seconds: float
+    _since: float | None = None
+
+    def ends(self, so: bool, now: float) -> bool:
+        """Whether it is so, and has been all the time for too long."""
+        self._since = (self._since or now) if so else None
+        return self._since is not None and now - self._since > self.seconds
+
+
+@dataclass
 class Engine:
     """Carries out one command, once. Make a new one for each attempt.
 
@@ -219,13 +232,15 @@ class Engine:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._longest_wait.total_seconds()
         last_known: Verdict | None = None
-        refused_since: float | None = None
+        refusal = _Patience(PATIENT_POLLS * poll)
+        # What is waited for may take hours; a machine that answers no more is not silent for so long without a reason.
+        silence = _Patience(self.situation.inventory.timings.command.total_seconds())
         while not sight.holds and sight.wanted.answer is not Answer.NOT_APPLICABLE:
             last_known = sight.wanted if sight.wanted.answer is Answer.FAIL else last_known
-            refused = sight.permanent is not None and sight.wanted.answer is Answer.UNKNOWN
-            refused_since = (refused_since or clock()) if refused else None
-            refused_for_good = refused_since is not None and clock() - refused_since > PATIENT_POLLS * poll
-            if refused_for_good or self._in_vain(sight):
+            unknown = sight.wanted.answer is Answer.UNKNOWN
+            refused_for_good = refusal.ends(unknown and sight.permanent is not None, clock())
+            silent_for_good = silence.ends(unknown and sight.trouble("transient") is not None, clock())
+            if refused_for_good or silent_for_good or self._in_vain(sight):
                 raise self._not_seen(sight, verdicts, last_known)
             if clock() >= deadline and self.patience is not None:
                 return self._report(Outcome.NOT_YET, sight, (_with_last_known(sight.wanted, last_known),))

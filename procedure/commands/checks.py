@@ -74,10 +74,21 @@ class CheckPair(Command):
         problems = (*problems, *(_alone_problem(self.primary, drbd) if drbd and pair.drbd else ()))
         if problems:
             split = any(SPLIT_BRAIN in problem for problem in problems)
-            step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` on {self.primary}; then retry."
+            step = SPLIT_BRAIN_NEXT if split else self._next(fact)
+            # Where a cluster may run without quorum, that alone is no problem.
+            problems = problems if fact.quorum else (f"{self.primary} has no quorum", *problems)
             return failed(condition, "; ".join(problems), step, invariant=2, settled=split)
         seen = f"; {drbd_seen(drbd)}: not synchronised, which is normal now" if drbd and pair.drbd else ""
         return passed(condition, f"all of {', '.join(pair.resources)} there{seen}", invariant=2)
+
+    def _next(self, fact: ClusterFact) -> str:
+        if fact.quorum:
+            return f"Look at `pcs status` on {self.primary}; then retry."
+        # votequorum(5), wait_for_all: one of two nodes that restarts alone has to see the other first.
+        return (
+            f"If {self.primary} has restarted, it waits for {self.offline}. See that {self.offline} is off, and only "
+            f"then `pcs quorum unblock` on {self.primary}, which takes it for off; then retry."
+        )
 
     def _not_alone(self, inventory: Inventory, fact: ClusterFact) -> tuple[str, ...]:
         node = who.node(inventory, fact, self.offline)

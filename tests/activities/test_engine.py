@@ -311,6 +311,21 @@ async def test_who_only_looks_does_not_wait_for_what_only_a_person_can_change() 
     assert world.sent == []
 
 
+async def test_who_is_silent_for_longer_than_any_command_takes_is_told_of_though_there_were_hours() -> None:
+    inventory = SITUATION.inventory
+    timings = inventory.timings.model_copy(update={"command": timedelta(milliseconds=200)})
+    situation = Situation(inventory.model_copy(update={"timings": timings}), "vm-host-1")
+    world, lost = SmallWorld(), times(LOST)
+    # Twice nearly too long: whoever answers in between begins anew.
+    world.looks = ["running", *lost[:3], "stopping", *lost[:3], "stopping", *lost]
+    async with asyncio.timeout(10):
+        with pytest.raises(StepStopped) as stopped:
+            await carry_out(AwaitIt(patience=timedelta(hours=1)), situation, world.hands)
+    problem = stopped.value.problem
+    assert (problem.kind, problem.seen) == ("unknown", f"{MACHINE}: connection lost; last seen: stopping")
+    assert world.looked > 9
+
+
 async def test_the_first_look_after_acting_is_immediate() -> None:
     inventory = SITUATION.inventory
     slow = inventory.model_copy(update={"timings": inventory.timings.model_copy(update={"poll": timedelta(hours=1)})})

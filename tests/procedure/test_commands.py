@@ -229,7 +229,8 @@ def test_the_drain_notices_that_another_load_balancer_is_active(situation: Situa
     verdict = DRAINED.wanted(situation, idle(facts))
 
     assert verdict.answer is Answer.FAIL
-    assert "active is acd-lb2" in verdict.reason
+    assert verdict.reason == "acd-lb1 is the active load balancer: active is acd-lb2"
+    assert "move it back there and retry; or abort" in verdict.next_step
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
@@ -370,6 +371,20 @@ def test_a_pair_that_was_checked_is_alone(situation: Situation, inventory: Inven
     assert check.wanted(situation, facts).answer is Answer.PASS
     split = check.wanted(situation, drbd_with(facts, "acd-store2", connection="StandAlone"))
     assert (split.answer, "Stop." in split.next_step) == (Answer.FAIL, True)
+
+
+def test_who_restarts_alone_gets_no_quorum_until_a_person_has_looked(
+    situation: Situation, inventory: Inventory
+) -> None:
+    cluster, check = PaperCluster(inventory), CheckPair(pair="storage", primary="acd-store2", offline="acd-store1")
+    cluster.carry_out(RunOn(machine="acd-store2", argv=("pcs", "node", "standby", "acd-store1")))
+    cluster.carry_out(RunOn(machine="acd-store1", argv=("systemctl", "poweroff")))
+    facts = cluster_with(cluster.facts(check.observes(situation)), "acd-store2", quorum=False)
+
+    assert check.wanted(situation, facts).answer is Answer.PASS, "where a cluster may run without"
+    verdict = check.wanted(situation, resource_with(facts, "acd-store2", "vip", role="Stopped", nodes=()))
+    assert verdict.reason.startswith("acd-store2 has no quorum; ")
+    assert "See that acd-store1 is off, and only then `pcs quorum unblock` on acd-store2" in verdict.next_step
 
 
 # --- machines ---------------------------------------------------------------------------------------------------------
