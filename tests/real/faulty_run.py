@@ -29,12 +29,16 @@ SHORT = {
     "start": timedelta(seconds=20),
     "drain": timedelta(seconds=8),
     "move": timedelta(seconds=15),
-    "shutdown": timedelta(seconds=30),
+    "shutdown": timedelta(seconds=20),
     "boot": timedelta(seconds=45),
     "catch_up": timedelta(seconds=20),
+    "replication": timedelta(seconds=15),
+    "healthy": timedelta(seconds=15),
     "attempts": 2,
 }
 """What is waited for in vain here; a busy machine needs the rest."""
+NOBODY = {f"the {pair} pair has no primary for more than 20 s" for pair in ("storage", "load balancer")}
+"""Auditors may say so while a person puts it right."""
 _WITHIN = 90.0
 """Seconds from one decision to the next question, on a busy machine."""
 

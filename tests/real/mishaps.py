@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from inventory.models import Pair
@@ -129,31 +132,115 @@ async def _restart_sshd(lab: RealLab, host: str) -> None:
 # --- power ------------------------------------------------------------------------------------------------------------
 
 
-async def power_cut(lab: RealLab, host: str) -> None:
-    """Take its power away: the order in which hosts go is nobody's doing then."""
-    lab.auditors.excused.add(host)
-    await lab.outlets[host].cut()
+async def power_cut(lab: RealLab, *hosts: str) -> None:
+    """Take their power away: the order in which hosts go is nobody's doing then."""
+    lab.auditors.excused.update(hosts)
+    await asyncio.gather(*(lab.outlets[host].cut() for host in hosts))
 
 
-async def power_back(lab: RealLab, host: str) -> None:
-    """Switch it on, and wait until it is what it was before: its services, its node, its replication."""
-    await lab.outlets[host].power_on()
-    await lab.until(partial(_is_up, lab, host), f"{host} is up")
-    if host in {link.replica for link in lab.inventory.database.replication}:
-        await lab.until(partial(lab.replicates, host), f"{host} replicates")
-    pair = lab.inventory.pair_of(host)
-    if pair is not None:
-        node = lab.inventory.machine(host).node_name
-        await lab.until(partial(_is_online, lab, pair, node), f"{host} is online in its pair")
+async def power_back(lab: RealLab, *hosts: str) -> None:
+    """Switch them on, and wait until they are what they were: their services, their nodes, their replication."""
+    await switch_on(lab, *hosts)
+    for host in hosts:
+        await lab.until(partial(_is_served, lab, host), f"no load balancer finds {host} DOWN")
+        for replica in {r.replica for r in lab.inventory.database.replication if host in (r.replica, r.source)}:
+            await lab.until(partial(_replicates_if_on, lab, replica), f"{replica} replicates")
+        pair = _pair_of(lab, host)
+        if pair is not None:
+            await lab.until(partial(_has_joined, lab, pair, host), f"{host} is online in its pair, which is somewhere")
+
+
+async def switch_on(lab: RealLab, *hosts: str) -> None:
+    """Switch them on as soon as nobody fences them any more, and wait until they have booted."""
+    for host in hosts:
+        pair = _pair_of(lab, host)
+        if pair is not None:
+            await lab.until(partial(_is_over_with, lab, pair, host), f"the other node takes {host} for off")
+    await asyncio.gather(*(lab.outlets[host].power_on() for host in hosts))
+    for host in hosts:
+        await lab.until(partial(_is_up, lab, host), f"{host} is up")
+
+
+def _pair_of(lab: RealLab, host: str) -> Pair | None:
+    return next(
+        (p for p in (lab.inventory.pairs.storage, lab.inventory.pairs.load_balancer) if host in p.machines), None
+    )
+
+
+def _replicates_if_on(lab: RealLab, replica: str) -> bool:
+    return not lab.hosts[replica].on or lab.replicates(replica)
 
 
 async def _is_up(lab: RealLab, host: str) -> bool:
+    if host not in lab.hosts:
+        return lab.windows.world.machines[host].power == "on"
     done = await lab.hosts[host].run("systemctl", "is-system-running")
     return done.stdout.strip() in ("running", "degraded")
 
 
-async def _is_online(lab: RealLab, pair: Pair, node: str) -> bool:
-    return node in (await lab.truth.pair(pair)).online
+def _is_served(lab: RealLab, host: str) -> bool:
+    """Also one that has been DOWN once is checked again, so it is waited for, whatever runs on it."""
+    own = {f"{b.name}/{server}" for b in lab.inventory.haproxy.backends for server, m in b.servers.items() if m == host}
+    states = (lab.truth.balancer(balancer) or {} for balancer in lab.inventory.pairs.load_balancer.machines)
+    return not any(
+        of.get(server, "").startswith("DOWN") or of.get(server) == "UP 1/2" for of in states for server in own
+    )
+
+
+async def _is_over_with(lab: RealLab, pair: Pair, host: str) -> bool:
+    """The other node has seen that it is off, and would not cut it off again."""
+    other = next(name for name in pair.machines if name != host)
+    node = (await _pacemaker(lab, other)).nodes.get(lab.inventory.machine(host).node_name)
+    return not lab.hosts[other].on or (node is not None and (node["online"], node["unclean"]) == ("false", "false"))
+
+
+async def _has_joined(lab: RealLab, pair: Pair, host: str) -> bool:
+    """It has a coordinator, all nodes there are have joined, and somebody holds the address."""
+    seen = await _pacemaker(lab, host)
+    own = [seen.nodes.get(lab.inventory.machine(name).node_name) for name in pair.machines if lab.hosts[name].on]
+    have_joined = all(node is not None and (node["online"], node["pending"]) == ("true", "false") for node in own)
+    return seen.coordinator and have_joined and bool(lab.truth.holders(pair.address, pair.machines))
+
+
+@dataclass(frozen=True)
+class _Pacemaker:
+    """As one node sees it."""
+
+    coordinator: bool
+    nodes: Mapping[str, Mapping[str, str]]
+    """Attributes by name."""
+
+
+async def _pacemaker(lab: RealLab, host: str) -> _Pacemaker:
+    told = await lab.hosts[host].run("crm_mon", "--output-as=xml") if lab.hosts[host].on else None
+    if told is None or told.code != 0:
+        return _Pacemaker(coordinator=False, nodes={})
+    tree = ET.fromstring(told.stdout)
+    nodes = {node.get("name", ""): node.attrib for node in tree.findall("./nodes/node")}
+    return _Pacemaker(tree.find("./summary/current_dc[@present='true']") is not None, nodes)
+
+
+# --- the line ---------------------------------------------------------------------------------------------------------
+
+
+async def line_cut(lab: RealLab) -> None:
+    """Cut the line, and wait until the pairs' nodes at the site of the power supplies have cut off the others."""
+    far = _far_nodes(lab)
+    lab.auditors.excused.update(far)
+    lab.set_line(up=False)
+    await lab.until(lambda: not any(lab.hosts[name].on for name in far), f"{far} are cut off")
+
+
+async def line_mended(lab: RealLab) -> None:
+    """Mend the line, and switch on what was cut off."""
+    lab.set_line(up=True)
+    await power_back(lab, *_far_nodes(lab))
+
+
+def _far_nodes(lab: RealLab) -> list[str]:
+    far, pairs = lab.inventory.vm_hosts[1].name, lab.inventory.pairs
+    both = (*pairs.storage.machines, *pairs.load_balancer.machines)
+    return [name for name in both if lab.inventory.machine(name).host == far]
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
@@ -169,3 +256,12 @@ async def moved_by_hand(lab: RealLab, pair: Pair, to: str) -> None:
 
 async def _alone_holds(lab: RealLab, pair: Pair, name: str) -> bool:
     return (await lab.truth.pair(pair)).address_on == (name,)
+
+
+async def stands_by(lab: RealLab, pair: Pair, name: str) -> None:
+    """Wait until a move away from a machine has been ordered."""
+
+    async def is_in_standby() -> bool:
+        return lab.inventory.machine(name).node_name in (await lab.truth.pair(pair)).standby
+
+    await lab.until(is_in_standby, f"{name} stands by")
