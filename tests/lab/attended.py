@@ -11,7 +11,7 @@ from procedure.plan import Gate, Plan
 from tests.lab.whole_run import WITHIN, LabT, RunOn
 from workflows.status import Status, StepState, Wait
 
-_KEY = re.compile(r"\b(component|cluster|power|balancer|sessions|replication|drbd):[a-z]")
+_KEY = re.compile(r"\b(component|cluster|power|balancer|sessions|replication|replay|drbd):[a-z]")
 
 
 @dataclass
