@@ -33,6 +33,7 @@ from procedure.subjects import (
     DaemonOn,
     PowerOf,
     ProbeOf,
+    ReplayOn,
     ReplicationOn,
     SessionsOn,
     Silences,
@@ -158,6 +159,8 @@ WRONG: list[tuple[str, Change, Answer, str]] = [
     ("lag", lambda f: channel_with(f, "acd-dbs1", lag_seconds=7), FAIL, "lag 7 s"),
     ("a wrong password", lambda f: channel_with(f, "acd-dbm1", io="Connecting", io_error="1045 denied"), FAIL, "1045"),
     ("a source that nobody knows", stranger, FAIL, "10.9.9.9"),
+    ("positions can't be read",
+     lambda f: not_seen_any_more(f, ReplayOn(machine="acd-dbm2", source="acd-dbm1")), UNKNOWN, "connection lost"),
     ("no PROCESS privilege",
      lambda f: seen(f, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=False, count=0)), FAIL, "PROCESS"),
     ("HAProxy does not run", lambda f: seen(f, BalancerOn(machine="acd-lb1"), BalancerFact(running=False)), FAIL,
@@ -202,6 +205,15 @@ WRONG: list[tuple[str, Change, Answer, str]] = [
     ("a probe fails",
      lambda f: seen(f, ProbeOf(name="soap"), ProbeFact(ok=False, detail="HTTP 503")), FAIL, "HTTP 503"),
 ]  # fmt: skip
+
+
+def test_a_database_that_tells_nothing_is_named_once(situation: Situation, facts: Facts) -> None:
+    """Not again for each replica whose position can't be told then."""
+    of_dbm1 = ReplicationOn(machine="acd-dbm1"), ReplayOn(machine="acd-dbm2", source="acd-dbm1")
+    for subject in of_dbm1:
+        facts = not_seen_any_more(facts, subject)
+    against = [v.condition for v in health_check.judge(situation, facts) if not v.allows]
+    assert against == ["acd-dbm1 replicates as the inventory says, without lag"]
 
 
 def test_a_healthy_cluster_passes(situation: Situation, facts: Facts) -> None:
