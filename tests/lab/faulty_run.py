@@ -120,7 +120,8 @@ class FaultyRun(Attended[Lab]):
     async def caught_up(self, replica: str) -> None:
         """Wait until a replica lags behind nobody. No event tells: what a replica lacks follows from the time alone."""
         replication = self.run.lab.world.replication
-        while any(replication.lag(channel) for channel in replication.channels_of(replica)):
+        # Just connected it lags by nothing, since it knows of nothing yet.
+        while any(replication.is_fetching(c) or replication.lag(c) != 0 for c in replication.channels_of(replica)):
             await self.run.lab.world.sleep(_LOOK_SECONDS)
 
     async def ended(self, *excused: str, by_hand: tuple[str, ...] = ()) -> Ended:
