@@ -63,15 +63,7 @@ class Machines:
         templates = self._templates(machine)
         if templates is None:
             return await self._by_silence(machine)
-        clock = asyncio.get_running_loop().time
-        until = clock() + SIGNAL.total_seconds()
-        provider, heard = await asyncio.gather(
-            self._provider(machine, templates), self._listened(machine, CONTRADICTION), return_exceptions=True
-        )
-        # Asked again and again: a machine that goes down falls silent first, and then it goes off any moment.
-        while not _says_off(provider) and set(_known(heard).values()) == {"silent"} and clock() < until:
-            (heard,) = await asyncio.gather(self._listened(machine, CONTRADICTION), return_exceptions=True)
-            (provider,) = await asyncio.gather(self._provider(machine, templates), return_exceptions=True)
+        provider, heard = await self._provider_and_ports(machine, templates)
         return self._by_provider(machine, _unless_unknown(provider, heard), _known(heard))
 
     async def autostart(self, subject: AutostartOf) -> Observed:
@@ -134,6 +126,31 @@ class Machines:
         state, asked = provider
         contradicted = state == "off" and "answers" in heard.values()
         return _fact("undecided" if contradicted else state, state, heard), f"{asked}; {source}"
+
+    async def _provider_and_ports(
+        self, machine: Machine, templates: PowerTemplates
+    ) -> tuple[tuple[Literal["on", "off"], str] | BaseException, dict[int, Heard] | BaseException]:
+        """What both say, or why not.
+
+        A machine that is on has time to answer, also where the worker has much to do. Meanwhile its provider is asked
+        again: one that goes down falls silent first, and then it goes off any moment.
+        """
+        patient: asyncio.Future[dict[int, Heard]] | None = None
+        try:
+            while True:
+                provider, heard = await asyncio.gather(
+                    self._provider(machine, templates), self._listened(machine, CONTRADICTION), return_exceptions=True
+                )
+                if _says_off(provider) or set(_known(heard).values()) != {"silent"}:
+                    return provider, heard
+                if patient is None:
+                    patient = asyncio.ensure_future(self._listened(machine, SIGNAL))
+                elif patient.done():
+                    (heard,) = await asyncio.gather(patient, return_exceptions=True)
+                    return provider, heard
+        finally:
+            if patient is not None:
+                patient.cancel()
 
     # --- what answers -------------------------------------------------------------------------------------------------
 
