@@ -361,6 +361,9 @@ class _Call:
                 raise
         self.way.close()
         self.way = self._make()
+        # Given up in between, it was the old one that was cut off.
+        if self.given_up.is_set():
+            self.way.wire.cut()
         return self._shell()
 
     def _shell(self) -> str:
