@@ -288,13 +288,8 @@ class Ssh:
         self, connection: asyncssh.SSHClientConnection, request: _Request, place: ExitStack
     ) -> AsyncIterator[asyncssh.SSHClientProcess[str]]:
         """The command, which is ended when this context is left before it is over."""
-        creating = asyncio.ensure_future(_created(connection, request.command))
-        try:
-            # Shielded: cancelled in between, the command would run on without anyone who knows of it.
-            process = await asyncio.shield(creating)
-        except asyncio.CancelledError:
-            self._end_later(creating, place.pop_all())
-            raise
+        creating = await self._created(connection, request.command, place)
+        process = creating.result()
         try:
             if request.stdin is not None:
                 process.stdin.write(request.stdin)
@@ -303,6 +298,27 @@ class Ssh:
         except BaseException:
             self._end_later(creating, place.pop_all())
             raise
+
+    async def _created(
+        self, connection: asyncssh.SSHClientConnection, command: str, place: ExitStack
+    ) -> asyncio.Future[asyncssh.SSHClientProcess[str]]:
+        pauses = iter(ROOM_SECONDS)
+        while True:
+            creating = asyncio.ensure_future(connection.create_process(command, encoding="utf-8", errors="replace"))
+            try:
+                # Shielded: cancelled in between, the command would run on without anyone who knows of it.
+                await asyncio.shield(creating)
+            except asyncio.CancelledError:
+                self._end_later(creating, place.pop_all())
+                raise
+            except asyncssh.ChannelOpenError:
+                pause = next(pauses, None)
+                if pause is None or connection.is_closed():
+                    raise
+                # Nothing has begun, and whoever gives it up in this pause has it not sent again.
+                await asyncio.sleep(pause)
+            else:
+                return creating
 
     def _end_later(self, creating: asyncio.Future[asyncssh.SSHClientProcess[str]], place: ExitStack) -> None:
         task = asyncio.create_task(_end(creating, place))
@@ -351,18 +367,6 @@ def _key(target: _Target, reference: str) -> asyncssh.SSHKey:
 def _no_answer(machine: str, command: str, why: str) -> Transient:
     hint = "look at its console: it may hang, or have more to do than it can"
     return Transient(machine, f"`{command}`: {why}", hint)
-
-
-async def _created(connection: asyncssh.SSHClientConnection, command: str) -> asyncssh.SSHClientProcess[str]:
-    pauses = iter(ROOM_SECONDS)
-    while True:
-        try:
-            return await connection.create_process(command, encoding="utf-8", errors="replace")
-        except asyncssh.ChannelOpenError:
-            pause = next(pauses, None)
-            if pause is None or connection.is_closed():
-                raise
-        await asyncio.sleep(pause)
 
 
 async def _kept(stream: asyncssh.SSHReader[str], keep: int) -> tuple[str, bool]:

@@ -112,6 +112,7 @@ class SshServer:
     port: int = 0
     full: int = 0
     """So many sessions are refused, as by one that has MaxSessions of them."""
+    refused: asyncio.Event = field(default_factory=asyncio.Event)
     listener: asyncssh.SSHAcceptor | None = None
 
     async def start(self) -> None:
@@ -187,5 +188,6 @@ class _Access(asyncssh.SSHServer):
     def session_requested(self) -> Command | bool:
         if self._server.full > 0:
             self._server.full -= 1
+            self._server.refused.set()
             return False
         return Command(self._server)

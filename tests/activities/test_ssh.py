@@ -457,6 +457,17 @@ async def test_a_command_that_finds_no_room_is_sent_again(ssh: Ssh, ssh_server: 
     assert [command.words for command in ssh_server.commands] == [["true"]]
 
 
+async def test_a_command_given_up_before_there_is_room_never_begins(ssh: Ssh, ssh_server: SshServer) -> None:
+    ssh_server.full = 1
+    running = asyncio.create_task(ssh.run(MACHINE, ["true"]))
+    await ssh_server.refused.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    await ssh.close()
+    assert running.cancelled()
+    assert not ssh_server.commands
+
+
 async def test_a_server_that_has_no_room_for_anyone_says_so(ssh: Ssh, ssh_server: SshServer) -> None:
     ssh_server.full = 1000
     with pytest.raises(Transient) as caught:
