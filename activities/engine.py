@@ -92,7 +92,7 @@ class _Patience:
 
     def ends(self, so: bool, now: float) -> bool:
         """Whether it is so, and has been all the time for too long."""
-        self._since = (self._since or now) if so else None
+        self._since = None if not so else now if self._since is None else self._since
         return self._since is not None and now - self._since > self.seconds
 
 

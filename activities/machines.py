@@ -145,7 +145,8 @@ class Machines:
                     return provider, heard
                 if patient is None:
                     patient = asyncio.ensure_future(self._listened(machine, SIGNAL))
-                elif patient.done():
+                # Who is in trouble is not asked again and again: each refusal is noted where it is refused.
+                if patient.done() or isinstance(provider, BaseException):
                     (heard,) = await asyncio.gather(patient, return_exceptions=True)
                     return provider, heard
         finally:

@@ -165,6 +165,13 @@ async def test_a_provider_in_trouble_is_not_taken_for_off(
         await _observe(ssh_server, port=port, signals=signals)
 
 
+async def test_a_provider_that_refuses_is_not_asked_again_and_again(ssh_server: SshServer) -> None:
+    ssh_server.answer = answering({DOMSTATE: (1, "", "sudo: a password is required")})
+    with _silent() as (port,), pytest.raises(Rejected):
+        await _observe(ssh_server, port=port, timings=IMPATIENT)
+    assert len(ssh_server.commands) == 1
+
+
 async def test_a_machine_that_answers_is_on_whatever_ails_its_provider(ssh_server: SshServer) -> None:
     ssh_server.answer = answering({DOMSTATE: (1, "", "error: failed to connect to the hypervisor")})
     fact = await _observe(ssh_server, port=ssh_server.port)
