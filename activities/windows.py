@@ -1,8 +1,8 @@
 """WinRM: services, commands and shutdown of Windows machines.
 
 pywinrm blocks, so each call runs in one of few threads, with a connection and a remote shell of its own (pywinrm is
-not thread-safe). A connection whose call ended well is kept for the next one for `KEPT`: to log in takes most of the
-time and work of a call, and an entry in the machine's security log.
+not thread-safe). A connection whose call ended well is kept for the next one for a while (`windows_ways.py`): to log
+in takes most of the time and work of a call, and an entry in the machine's security log.
 
 A thread can't be killed: what bounds it are the time-outs of its requests, and a call that is cancelled or out of time
 is given up within `RECEIVE`, when its remote command is terminated and its shell closed. What still runs then, because
@@ -15,7 +15,6 @@ can't: Basic over HTTP is refused. Proxies and certificate settings of the worke
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import math
 import re
@@ -24,14 +23,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from requests import Timeout
-from winrm.exceptions import WinRMOperationTimeoutError
+import requests
+from winrm.exceptions import WinRMOperationTimeoutError, WinRMTransportError
 from winrm.protocol import Protocol
 
 from activities import powershell
@@ -40,7 +39,7 @@ from activities.errors import NotUnderstood, Rejected, SystemTrouble, Transient
 from activities.hands import Act, Observe
 from activities.secrets import resolve
 from activities.windows_trouble import ACCESS_DENIED, CAUGHT, translated
-from activities.windows_wire import Wire
+from activities.windows_ways import KeptWays, Way
 from inventory.models import Inventory, WinRmConnection
 from procedure.facts import ComponentFact
 from procedure.instructions import WindowsCommand, WindowsServiceAction, WindowsShutdown
@@ -53,9 +52,6 @@ CALLS = 4
 """Calls at the same time on one machine: WinRM allows 5 shells to a user where it was never configured."""
 RECEIVE = timedelta(seconds=5)
 """How long one request waits for output before it asks again, and so how soon a call is given up."""
-KEPT = timedelta(seconds=30)
-"""How long a connection waits for its next call; so soon a changed password counts. Windows ends one after 2 min."""
-
 SERVICE_STATES = {1: "stopped", 2: "starting", 3: "stopping", 4: "running", 5: "starting"}
 """ServiceControllerStatus of .NET. 6 and 7 (pause pending, paused) are neither running nor stopped: not understood."""
 COMMAND_NOT_FOUND = 9009
@@ -91,7 +87,7 @@ class Windows:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="winrm")
         self._calls: dict[str, asyncio.Semaphore] = {}
         self._places = asyncio.Semaphore(THREADS)
-        self._kept: dict[str, list[_Way]] = {}
+        self._ways = KeptWays()
 
     async def run(self, machine: str, argv: Sequence[str], *, detached: bool = False) -> Completed:
         """Run a command and wait for it, at most `timings.command`.
@@ -137,9 +133,7 @@ class Windows:
 
     async def close(self) -> None:
         """Take no more calls; those that run end by their time-outs."""
-        for way in itertools.chain.from_iterable(self._kept.values()):
-            way.close()
-        self._kept.clear()
+        self._ways.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _control_service(self, instruction: WindowsServiceAction) -> str:
@@ -178,63 +172,52 @@ class Windows:
         # The target is looked up and the secret read before a thread is taken.
         target = self._target(machine)
         password = resolve(target.connection.password, machine).get_secret_value()
-        call = _Call(
-            self._kept_way(machine, password),
-            lambda: _Way(self._protocol(target, password), password),
-            argv,
-            self._inventory.timings.command,
-        )
-        working = await self._begun(machine, call)
+        call = _Call(lambda: Way(self._protocol(target, password)), argv, self._inventory.timings.command)
+        working = await self._begun(machine, password, call)
         try:
             async with asyncio.timeout(self._longest().total_seconds()):
                 # Shielded: the thread goes on, and its place is free only when it has ended.
                 status, out, err = await asyncio.shield(working)
         except asyncio.CancelledError:
-            call.given_up.set()
-            # Time to end its remote command in order, then no more.
-            asyncio.get_running_loop().call_later(self._request().total_seconds(), call.cut)
+            # One that has ended has given its connection back.
+            if not working.done():
+                call.given_up.set()
+                # Time to end its remote command in order, then no more.
+                asyncio.get_running_loop().call_later(self._request().total_seconds(), call.cut)
             raise
         except TimeoutError as error:
-            call.cut()
+            if not working.done():
+                call.cut()
             raise Transient(machine, f"`{title}`: no answer within {self._longest().seconds} s", _HANGS) from error
         except _CallError as error:
             if detached and call.sent and isinstance(error.cause, OSError):
                 return Completed(machine, title, None, "", "")
             raise _trouble(machine, title, call, error.cause) from error.cause
-        self._kept.setdefault(machine, []).append(call.way)
         truncated = len(out) > KEEP or len(err) > KEEP
         return Completed(machine, title, status, _text(out), _text(err), truncated)
 
-    async def _begun(self, machine: str, call: _Call) -> asyncio.Future[tuple[int, bytes, bytes]]:
+    async def _begun(self, machine: str, password: str, call: _Call) -> asyncio.Future[tuple[int, bytes, bytes]]:
         """The call, in a thread of its own. Its places are given back when the thread has ended, not before."""
-        places = self._calls.setdefault(machine, asyncio.Semaphore(CALLS)), self._places
-        await places[0].acquire()
-        try:
-            await places[1].acquire()
-        except BaseException:
-            places[0].release()
-            raise
-        # With the context: what a library logs in there is about this step.
-        working = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
+        with ExitStack() as places:
+            for place in (self._calls.setdefault(machine, asyncio.Semaphore(CALLS)), self._places):
+                await place.acquire()
+                places.callback(place.release)
+            call.goes(self._ways.take(machine, password))
+            # With the context: what a library logs in there is about this step.
+            working = asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
+            held = places.pop_all()
 
         def ended(done: asyncio.Future[tuple[int, bytes, bytes]]) -> None:
-            for place in places:
-                place.release()
-            if not done.cancelled():
-                done.exception()  # Looked at, should nobody wait for it any more.
+            held.close()
+            # The exception is looked at also should nobody wait for it any more.
+            well = not done.cancelled() and done.exception() is None
+            if well and call.in_order and not call.given_up.is_set():
+                self._ways.keep(machine, call.way)
+            else:
+                call.way.close()
 
         working.add_done_callback(ended)
         return working
-
-    def _kept_way(self, machine: str, password: str) -> _Way | None:
-        """A connection that an earlier call has left, if there is a fresh one."""
-        ways = self._kept.get(machine, [])
-        while ways:
-            way = ways.pop()
-            if way.password == password and time.monotonic() - way.left < KEPT.total_seconds():
-                return way
-            way.close()
-        return None
 
     def _request(self) -> timedelta:
         """The longest that one request of a call should take."""
@@ -286,33 +269,22 @@ class _CallError(Exception):
         self.cause = cause
 
 
-class _Way:
-    """A connection to one machine, for one call at a time."""
-
-    def __init__(self, protocol: Protocol, password: str) -> None:
-        self.protocol = protocol
-        self.password = password
-        self.left = 0.0
-        """When its last call ended, by the monotonic clock; 0: it had none."""
-        self.wire = Wire()
-        self.wire.carry(protocol.transport)
-
-    def close(self) -> None:
-        """End it."""
-        self.protocol.transport.close_session()
-        self.wire.close()
-
-
 class _Call:
     """One command on one machine, in one thread."""
 
-    def __init__(self, kept: _Way | None, make: Callable[[], _Way], argv: Sequence[str], limit: timedelta) -> None:
-        self.way = kept or make()
+    def __init__(self, make: Callable[[], Way], argv: Sequence[str], limit: timedelta) -> None:
         self._make = make
         self._argv = argv
         self.limit = limit
+        self.way: Way
         self.given_up = threading.Event()
         self.sent = False
+        self.in_order = False
+        """Whether all of it went well, so that its connection can serve another call."""
+
+    def goes(self, kept: Way | None) -> None:
+        """It goes by a connection that was kept, or by one of its own."""
+        self.way = kept or self._make()
 
     def cut(self) -> None:
         """End it from outside, whatever it waits for."""
@@ -320,22 +292,15 @@ class _Call:
         self.way.wire.cut()
 
     def __call__(self) -> tuple[int, bytes, bytes]:
-        """Exit status, stdout and stderr. Its connection stays open if it ended well.
+        """Exit status, stdout and stderr.
 
         Raises:
             _CallError: with the cause.
         """
-        ended = False
         try:
-            answer = self._carried_out()
-            ended = not self.given_up.is_set()
-            self.way.left = time.monotonic()
+            return self._carried_out()
         except CAUGHT as error:
             raise _CallError(error) from error
-        finally:
-            if not ended:
-                self.way.close()
-        return answer
 
     def _carried_out(self) -> tuple[int, bytes, bytes]:
         shell = self._opened_shell()
@@ -348,6 +313,7 @@ class _Call:
             if answer is None:
                 protocol.cleanup_command(shell, command)
             protocol.close_shell(shell, close_session=False)
+            self.in_order = answer is not None and self.way.wire.connections == 1
         if answer is None:
             raise TimeoutError
         return answer
@@ -355,9 +321,9 @@ class _Call:
     def _opened_shell(self) -> str:
         try:
             return self._shell()
-        except CAUGHT as error:
-            # What was kept may have ended meanwhile, and nothing has begun yet.
-            if not self.way.left or isinstance(error, Timeout) or self.given_up.is_set():
+        except (requests.ConnectionError, WinRMTransportError) as error:
+            # What was kept may have ended meanwhile; no command has begun yet.
+            if not self.way.used or isinstance(error, requests.Timeout) or self.given_up.is_set():
                 raise
         self.way.close()
         self.way = self._make()

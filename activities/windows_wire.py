@@ -1,4 +1,4 @@
-"""The HTTP connections of one WinRM call: they can be cut from another thread, and answers are bounded.
+"""The HTTP connections of WinRM calls: they can be cut from another thread, and answers are bounded.
 
 requests offers neither: its time-outs are for the pause between two bytes, and it reads an answer to its end.
 """
@@ -20,7 +20,7 @@ MAX_ANSWER: Final = 4_000_000
 
 
 class Wire(HTTPAdapter):
-    """Carries the requests of one call."""
+    """Carries the requests of one call after the other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,6 +28,11 @@ class Wire(HTTPAdapter):
         self._cut = False
         # Copies: TLS takes the socket it wraps away, and a copy shuts down the same connection.
         self._sockets: list[socket.socket] = []
+
+    @property
+    def connections(self) -> int:
+        """How many were made; all of them are open for the other side until `close`."""
+        return len(self._sockets)
 
     def carry(self, transport: Transport) -> None:
         """Carry all that a transport of pywinrm sends, from its first request on."""

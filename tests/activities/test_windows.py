@@ -7,7 +7,6 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
-from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -102,62 +101,6 @@ async def test_every_way_in(site: WindowsSite, https: bool, transport: str) -> N
     assert server.open_shells == 0
     await windows.close()
     await server.stop()
-
-
-@pytest.mark.parametrize(("https", "transport"), [(True, "ntlm"), (True, "basic"), (False, "ntlm")])
-async def test_a_connection_serves_one_call_after_the_other(
-    site: WindowsSite, machine: WindowsWithServices, https: bool, transport: str
-) -> None:
-    site.https = https
-    site.transport = "ntlm" if transport == "ntlm" else "basic"
-    server = site.server()
-    await server.start()
-    windows = Windows(site.inventory(server.endpoint.port))
-    for state in ("running", "running", "stopped"):
-        machine.services["robot5"] = ("8-Server", 4 if state == "running" else 1)
-        assert (await windows.service(MACHINE, "robot5")).state == state
-    assert (server.connections, server.open_shells) == (1, 0)
-    await asyncio.gather(*(windows.service(MACHINE, "robot5") for _ in range(3)))
-    assert server.connections == 3
-    await windows.close()
-    await server.stop()
-
-
-@pytest.mark.parametrize(("https", "transport"), [(True, "ntlm"), (True, "basic"), (False, "ntlm")])
-async def test_a_kept_connection_that_has_ended_is_made_anew(
-    site: WindowsSite, machine: WindowsWithServices, https: bool, transport: str
-) -> None:
-    site.https = https
-    site.transport = "ntlm" if transport == "ntlm" else "basic"
-    server = site.server()
-    await server.start()
-    windows = Windows(site.inventory(server.endpoint.port))
-    await windows.service(MACHINE, "robot5")
-    await server.stop()
-    await server.start()
-    machine.ran.clear()
-    assert (await windows.service(MACHINE, "robot5")).state == "running"
-    assert len(machine.ran) == 1
-    await windows.close()
-    await server.stop()
-
-
-async def test_a_changed_password_counts_at_once(site: WindowsSite, server: WinRmServer, windows: Windows) -> None:
-    await windows.service(MACHINE, "robot5")
-    site.inventory(server.endpoint.port, password="another")
-    with pytest.raises(Rejected):
-        await windows.service(MACHINE, "robot5")
-    site.inventory(server.endpoint.port)
-    await windows.service(MACHINE, "robot5")
-
-
-async def test_a_connection_that_waited_too_long_is_not_used(
-    windows: Windows, server: WinRmServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await windows.service(MACHINE, "robot5")
-    monkeypatch.setattr("activities.windows.KEPT", timedelta(0))
-    await windows.service(MACHINE, "robot5")
-    assert server.connections == 2
 
 
 async def test_basic_over_http_is_refused_before_anything_is_sent(site: WindowsSite) -> None:

@@ -75,10 +75,10 @@ class WindowsSite:
     transport: Literal["ntlm", "basic"] = "ntlm"
     user: str = "failover"
 
-    def server(self, address: str = ADDRESS) -> WinRmServer:
+    def server(self, address: str = ADDRESS, *, port: int = 0, password: str = PASSWORD) -> WinRmServer:
         certificate = self.authority.issue(address) if self.https else None
         settings = WinRmSettings(computer_name="ACD-TEL1", certificate=certificate)
-        return WinRmServer(Endpoint(ADDRESS), self.machine, [Account(self.user, PASSWORD)], settings)
+        return WinRmServer(Endpoint(ADDRESS, port), self.machine, [Account(self.user, password)], settings)
 
     def inventory(self, port: int, password: str = PASSWORD, ca: Path | None = None, **timings: str) -> Inventory:
         secret = self.directory / "password"
