@@ -167,13 +167,6 @@ class Reached:
 
     by_gtid: bool
     log: LogPosition
-    only: frozenset[int] = frozenset()
-    """MariaDB: domains that are replicated; none: all."""
-    ignored: frozenset[int] = frozenset()
-
-    def replicates(self, domain: int) -> bool:
-        """Whether transactions of a domain are replicated."""
-        return domain in self.only if self.only else domain not in self.ignored
 
 
 def read_reached(machine: str, row: Row) -> Reached:
@@ -188,16 +181,7 @@ def read_reached(machine: str, row: Row) -> Reached:
     else:
         # MySQL has it since 5.6.
         by_gtid = bool(columns.whole("Auto_Position"))
-    return Reached(
-        by_gtid,
-        _replayed(columns),
-        only=_domains(columns.optional("Replicate_Do_Domain_Ids")),
-        ignored=_domains(columns.optional("Replicate_Ignore_Domain_Ids")),
-    )
-
-
-def _domains(text: str) -> frozenset[int]:
-    return frozenset(int(found) for found in re.findall(r"\d+", text))
+    return Reached(by_gtid, _replayed(columns))
 
 
 def _error(row: _Columns, number: str, text: str) -> str:

@@ -32,6 +32,7 @@ from procedure.replication import is_source
 
 SHOWN = 300
 """Characters of a position that are kept: a set of GTIDs may be long."""
+NO_LOG = "it keeps no binary log, so nobody can replicate from it"
 NO_REPLICATION = "all of it: no replication comes from there"
 
 
@@ -63,18 +64,19 @@ async def compare(replica: Asking, source: Asking, source_machine: Machine) -> R
         return ReplayFact(lacking=NO_REPLICATION)
     if not begun.by_gtid:
         return await _by_log(replica, source, version, other, source_machine)
-    return await (_by_gtids(replica, source, begun) if version.mariadb else _by_gtid_sets(replica, source))
+    return await (_by_gtids(replica, source) if version.mariadb else _by_gtid_sets(replica, source))
 
 
-async def _by_gtids(replica: Asking, source: Asking, begun: Reached) -> ReplayFact:
+async def _by_gtids(replica: Asking, source: Asking) -> ReplayFact:
     written = await source.value("SELECT @@GLOBAL.gtid_binlog_state")
+    if not written and not await source.value("SELECT @@GLOBAL.log_bin"):
+        raise NotUnderstood(source.machine, NO_LOG)
     replayed = await replica.value("SELECT @@GLOBAL.gtid_slave_pos")
     logged = await replica.value("SELECT @@GLOBAL.gtid_binlog_state")
     lacking = lacking_gtids(
         read_gtids(source.machine, written),
         read_gtids(replica.machine, logged),
         read_gtids(replica.machine, replayed),
-        begun.replicates,
     )
     return _fact(written, replayed, lacking)
 
@@ -109,7 +111,7 @@ async def _version(asking: Asking) -> Version:
 async def _log_end(source: Asking, version: Version) -> LogPosition:
     rows = await source.rows(version.own_position, version.replication_privileges)
     if not rows:
-        raise NotUnderstood(source.machine, "it keeps no binary log, so nobody can replicate from it")
+        raise NotUnderstood(source.machine, NO_LOG)
     return read_log_end(source.machine, rows[0])
 
 

@@ -51,15 +51,6 @@ def test_what_is_lacking_of_mariadbs_gtids(written: str, logged: str, replayed: 
     assert lacking_gtids(read_gtids("m", written), read_gtids("m", logged), read_gtids("m", replayed)) == lacking
 
 
-def test_a_domain_that_is_not_replicated_lacks_nothing() -> None:
-    written, replayed = read_gtids("m", "0-1-7,5-1-3"), read_gtids("m", "0-1-7")
-    ignoring = Reached(True, LogPosition("", 4), ignored=frozenset({5}))
-    only = Reached(True, LogPosition("", 4), only=frozenset({0}))
-    assert lacking_gtids(written, {}, replayed) == "5-1-3 (it is at 5: nothing)"
-    assert lacking_gtids(written, {}, replayed, ignoring.replicates) == ""
-    assert lacking_gtids(written, {}, replayed, only.replicates) == ""
-
-
 @pytest.mark.parametrize(
     ("written", "executed", "lacking"),
     [
@@ -180,9 +171,3 @@ def test_a_replica_that_does_not_say_how_it_counts_is_not_understood() -> None:
         read_reached("m", MYSQL)
     with pytest.raises(NotUnderstood):
         read_reached("m", MYSQL | {"Using_Gtid": "Perhaps"})
-
-
-def test_domains_are_read_from_the_status() -> None:
-    row = MYSQL | {"Using_Gtid": "Slave_Pos", "Replicate_Do_Domain_Ids": "", "Replicate_Ignore_Domain_Ids": "(3, 5)"}
-    assert not read_reached("m", row).replicates(5)
-    assert read_reached("m", row).replicates(0)

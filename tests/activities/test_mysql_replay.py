@@ -32,7 +32,7 @@ class Server(World):
     positions: dict[str, str | int | bool] = field(default_factory=dict)
 
     def variables(self) -> Mapping[str, str | int | bool]:
-        return {**super().variables(), "gtid_slave_pos": "", "gtid_binlog_state": "", **self.positions}
+        return {**super().variables(), "log_bin": True, "gtid_slave_pos": "", "gtid_binlog_state": "", **self.positions}
 
 
 def replica(host: str = SOURCE, replayed: str = "", **columns: Value) -> Server:
@@ -92,12 +92,13 @@ async def test_a_replica_that_has_just_connected_lags_by_nothing_and_lacks_all()
     assert fact.lacking == "0-1-7 (it is at 0: 6)"
 
 
-async def test_domains_that_are_left_out_are_not_missed() -> None:
+async def test_what_a_filter_leaves_out_is_lacking() -> None:
+    """Whoever takes the writes must have it too."""
     fact = await replay(
         source("0-1-7,5-1-2"),
         replica(replayed="0-1-7", Replicate_Ignore_Domain_Ids="5"),
     )
-    assert fact.lacking == ""
+    assert fact.lacking == "5-1-2 (it is at 5: nothing)"
 
 
 @pytest.mark.parametrize(("at", "lacking"), [(300, ""), (299, "bin.000007:300 (it is at bin.000007:299)")])
@@ -124,6 +125,14 @@ async def test_without_a_log_nothing_can_be_told() -> None:
     silent = source(log=None)
     with pytest.raises(NotUnderstood, match="acd-dbm1: it keeps no binary log"):
         await replay(silent, replica(Using_Gtid="No"))
+
+
+async def test_without_a_log_there_are_no_gtids_to_compare() -> None:
+    silent = source("")
+    silent.positions["log_bin"] = False
+    with pytest.raises(NotUnderstood, match="acd-dbm1: it keeps no binary log"):
+        await replay(silent, replica(replayed="0-1-7"))
+    assert (await replay(source(""), replica())).lacking == ""
 
 
 async def test_two_kinds_of_servers_are_not_compared() -> None:
