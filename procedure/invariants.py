@@ -449,9 +449,15 @@ def on_before(situation: Situation, machine: str, facts: Facts) -> Verdict:
     condition = f"the machines that return before {machine} are on"
     if not first:
         return not_applicable(condition, f"none returns before {machine}", invariant=9)
-    off = [m for m in first if (fact := facts.power(m)) is not None and (fact.state == "off" or not fact.answering)]
+    seen = {m: fact for m in first if (fact := facts.power(m)) is not None}
+    off = [m for m, fact in seen.items() if fact.state == "off"]
+    silent = [m for m, fact in seen.items() if fact.state != "off" and not fact.answering]
     if off:
         return failed(condition, f"not on yet: {', '.join(off)}", f"Start {', '.join(off)} first.", invariant=9)
+    if silent:
+        step = f"See why no port of {', '.join(silent)} answers: still booting, or cut off from the worker."
+        # A packet is lost, a busy machine answers late: it has been up before, else it would not be this one's turn.
+        return failed(condition, f"no port answers on {', '.join(silent)}", step, invariant=9, passing=True)
     unseen: list[Subject] = [PowerOf(machine=m) for m in first if (f := facts.power(m)) is None or f.state != "on"]
     if unseen:
         return not_seen(condition, unseen, facts, invariant=9)

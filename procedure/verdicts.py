@@ -59,9 +59,15 @@ def warned(condition: str, reason: str, next_step: str = "") -> Verdict:
 
 
 def failed(
-    condition: str, reason: str, next_step: str = "", *, invariant: int | None = None, settled: bool = False
+    condition: str,
+    reason: str,
+    next_step: str = "",
+    *,
+    invariant: int | None = None,
+    settled: bool = False,
+    passing: bool = False,
 ) -> Verdict:
-    """It does not hold; settled: nor will it by waiting."""
+    """It does not hold; settled: nor will it by waiting; passing: it may in a moment, by itself."""
     return Verdict(
         condition=condition,
         answer=Answer.FAIL,
@@ -69,6 +75,7 @@ def failed(
         next_step=next_step,
         invariant=invariant,
         settled=settled,
+        passing=passing,
     )
 
 

@@ -14,7 +14,7 @@ NETWORK = IPv4Network("10.77.0.0/16")
 CONTROLLER = "10.77.0.250"
 PREFIX = "flab"
 _BRIDGES = (f"{PREFIX}1", f"{PREFIX}2")
-_MAC = "02:77:00:01:00:00"
+MAC = "02:77:00:01:00:00"
 """Under which this machine and what is simulated on it is reached."""
 _LINE = (f"{PREFIX}-wan1", f"{PREFIX}-wan2")
 
@@ -35,8 +35,11 @@ def up() -> None:
         # Whatever is sent while a bridge is away must not leave the machine.
         f"route replace unreachable {NETWORK} metric 4096",
         # Of its own, not that of whichever card: hosts remember it for half a minute, and cards come and go.
-        f"link add {first} address {_MAC} type bridge forward_delay 0",
+        f"link add {first} address {MAC} type bridge forward_delay 0",
+        # This machine does not stand at the second site: asked there for its address, it would answer all the same,
+        # with a hardware address that changes with each card.
         f"link add {second} type bridge forward_delay 0",
+        f"link set {second} arp off",
         f"link add {_LINE[0]} type veth peer name {_LINE[1]}",
         f"link set {_LINE[0]} master {first} up",
         f"link set {_LINE[1]} master {second} up",

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lab.real.image import image
+from lab.real.network import CONTROLLER, MAC
 from lab.real.places import Places, cgroup_root
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,8 @@ def test_up_looked_at_disturbed_and_down(typing: Typing) -> None:
     assert (status["storage"], status["load_balancer"], status["writer"]) == (["acd-store1"], ["acd-lb1"], "acd-dbm1")
     assert set(status["hosts"].values()) == {"on"}
     assert typing.run("ssh", "acd-jb1", "hostname").stdout == "acd-jb1\n"
+    # At the second site, too, this machine is known by the hardware address that stays.
+    assert MAC in typing.run("ssh", "acd-jb4", "ip", "neigh", "show", CONTROLLER).stdout
     assert "there is no host 'acd-jb9'" in typing.run("ssh", "acd-jb9").stderr
     again = typing.run("up")
     assert again.returncode == 1
