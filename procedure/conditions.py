@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from inventory.models import Component, Inventory, NagiosMonitoring, Role
 from procedure import who
 from procedure.facts import ClusterFact, Facts, LocationConstraint, NodeState, ReplicationFact
 from procedure.invariants import caught_up, not_seen
-from procedure.replication import channel_from, replication_problem
+from procedure.replication import channel_from, replay_problem, replication_problem
 from procedure.situation import Situation
-from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplicationOn, Silences, Subject
+from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplayOn, ReplicationOn, Silences, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown, warned
 from procedure.who import PAIR_WORDS, PairName
 
@@ -310,12 +312,20 @@ def nothing_is_lost(situation: Situation, machine: str, facts: Facts) -> Verdict
         return not_seen(condition, unseen, facts)
     seen = {r: fact for r in staying if (fact := facts.replication(r))}
     problems = {r: p for r, fact in seen.items() if (p := replication_problem(inventory, fact, machine))}
-    reason = "; ".join(f"{replica}: {problem}" for replica, problem in problems.items())
-    if not problems:
-        return passed(condition, ", ".join(staying))
-    if all(_has_replayed_all_it_got(inventory, seen[replica], machine) for replica in problems):
-        return warned(condition, f"{reason}; {machine} answers no more, all that was received is replayed")
-    return failed(condition, reason, "Wait for the replication, or repair it; then retry.")
+    if problems and all(_has_replayed_all_it_got(inventory, seen[replica], machine) for replica in problems):
+        return warned(condition, f"{_each(problems)}; {machine} answers no more, all that was received is replayed")
+    # Who replicates proves by its position that it has all: just connected it lags by nothing and has got nothing.
+    problems |= {r: p for r in staying if r not in problems and (p := replay_problem(facts, r, machine))}
+    if problems:
+        return failed(condition, _each(problems), "Wait for the replication, or repair it; then retry.")
+    unseen = [ReplayOn(machine=r, source=machine) for r in staying if facts.replay(r, machine) is None]
+    if unseen:
+        return not_seen(condition, unseen, facts)
+    return passed(condition, ", ".join(staying))
+
+
+def _each(problems: Mapping[str, str]) -> str:
+    return "; ".join(f"{replica}: {problem}" for replica, problem in problems.items())
 
 
 def _has_replayed_all_it_got(inventory: Inventory, fact: ReplicationFact, source: str) -> bool:

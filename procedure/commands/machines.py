@@ -22,6 +22,7 @@ from procedure.invariants import (
     start_before,
     takes_no_writes,
 )
+from procedure.replication import observed_of_replay
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, DrbdOn, PowerOf, ReplicationOn, Subject
 from procedure.verdicts import Verdict, failed, passed
@@ -277,7 +278,8 @@ def _observed(situation: Situation, machine: str) -> tuple[Subject, ...]:
         subjects += [PowerOf(machine=b) for b in inventory.pairs.load_balancer.machines]
     if inventory.machine(machine).role is Role.DATABASE_MASTER:
         subjects += [ClusterOn(machine=b) for b in inventory.pairs.load_balancer.machines]
-        subjects += [ReplicationOn(machine=r) for r in who.replicas_of(inventory, machine) if not situation.goes(r)]
+        staying = [r for r in who.replicas_of(inventory, machine) if not situation.goes(r)]
+        subjects += [subject for r in staying for subject in observed_of_replay(r, (machine,))]
     return tuple(dict.fromkeys(subjects))
 
 

@@ -34,6 +34,7 @@ from procedure.facts import (
     Facts,
     LocationConstraint,
     PowerFact,
+    ReplayFact,
     Session,
     SessionsFact,
     Silence,
@@ -47,6 +48,7 @@ from procedure.subjects import (
     ClusterOn,
     ComponentOn,
     PowerOf,
+    ReplayOn,
     ReplicationOn,
     SessionsOn,
     Silences,
@@ -423,6 +425,21 @@ def test_a_master_whose_database_has_ended_may_go_on_shutting_down(situation: Si
     ]
 
     assert answers == [Answer.PASS, Answer.WARN, Answer.FAIL]
+
+
+def test_a_replica_that_has_just_connected_lags_by_nothing_and_keeps_its_master_up(
+    situation: Situation, facts: Facts
+) -> None:
+    command, position = ShutDownMachine(machine="acd-dbm1"), ReplayOn(machine="acd-dbm2", source="acd-dbm1")
+    connected = seen(facts, position, ReplayFact(lacking="GTID 0-1-30 of acd-dbm1"))
+
+    verdicts = [
+        next(v for v in command.conditions(situation, f) if "has replayed" in v.condition)
+        for f in (connected, unseen(facts, position))
+    ]
+
+    assert [v.answer for v in verdicts] == [Answer.FAIL, Answer.UNKNOWN]
+    assert "GTID 0-1-30 of acd-dbm1" in verdicts[0].reason
 
 
 # --- replication ------------------------------------------------------------------------------------------------------
