@@ -35,6 +35,8 @@ class Drain:
     """Of the next slice."""
     counts: list[Count] = field(default_factory=list)
     paused: bool = False
+    unseen_since: datetime | None = None
+    """From when on its slices could not tell who is left."""
     _sessions: tuple[SessionCount, ...] = ()
     _seen: datetime | None = None
 
@@ -52,8 +54,17 @@ class Drain:
         """Keep what a slice has seen."""
         self._sessions, self._seen = report.sessions, report.ended
         if all(verdict.answer is not Answer.UNKNOWN for verdict in report.verdicts):
+            self.unseen_since = None
             self.counts.append(Count(at=report.ended, total=sum(count.count for count in report.sessions)))
+        elif self.unseen_since is None:
+            self.unseen_since = report.ended
         self.tell()
+
+    def is_blind(self, longest: timedelta) -> bool:
+        """Whether nobody could tell who is left for longer than that: a person should not wait for the deadline."""
+        if self.unseen_since is None or self._seen is None:
+            return False
+        return self._seen - self.unseen_since > longest
 
     def tell(self) -> None:
         """Show how far it is, and until when it is waited for. There is nothing to show before the first slice."""
@@ -111,7 +122,7 @@ class Drains:
 
 
 def overdue(report: StepReport, command: Command) -> StepProblem:
-    """What is told to a person when a wait has reached its deadline: what its last slice has seen."""
+    """What is told to a person when a wait has reached its deadline, or sees nothing: what its last slice has seen."""
     against = next(iter(report.verdicts), None) or unknown(command.title, report.seen)
     kind: Literal["failed", "unknown"] = "unknown" if against.answer is Answer.UNKNOWN else "failed"
     step = against.next_step or "Look at the system, then retry; or skip the step with a reason, or abort."

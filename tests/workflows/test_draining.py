@@ -72,8 +72,22 @@ def test_what_was_seen_last_and_the_pace_are_told() -> None:
 
 def test_a_count_that_nobody_is_sure_of_says_nothing_about_the_pace() -> None:
     drain = half_an_hour()
-    drain.take(left_over(5).model_copy(update={"verdicts": (unknown("no session", "connection lost"),)}))
+    drain.take(blind_at(left_over(5)))
     assert drain.counts == []
+
+
+def test_a_wait_that_sees_nothing_for_long_is_told_before_its_deadline() -> None:
+    drain, minute = half_an_hour(), timedelta(minutes=1)
+    for i, count in enumerate((3, None, None, 2, None, None)):
+        report = left_over(count or 0, NOW + i * minute)
+        drain.take(report if count else blind_at(report))
+        assert not drain.is_blind(minute), "somebody answers again in between"
+    drain.take(blind_at(left_over(0, NOW + 6 * minute)))
+    assert drain.is_blind(minute)
+
+
+def blind_at(report: StepReport) -> StepReport:
+    return report.model_copy(update={"verdicts": (unknown("no session", "connection lost"),)})
 
 
 def test_at_the_deadline_a_person_reads_what_was_seen_last() -> None:
@@ -182,6 +196,22 @@ async def test_sessions_left_are_shown_while_they_are_waited_for(client: Client,
     assert report.outcome is RunOutcome.COMPLETED
     assert step_of(report, DRAIN).attempts == 1
     assert step_of(report, DRAIN).progress is None
+
+
+async def test_who_answers_no_more_is_told_of_before_the_deadline(client: Client, reference: Inventory) -> None:
+    world = PaperWorld(own(reference))
+    at = datetime.now(UTC)
+    world.trouble(DRAIN, *(blind_at(left_over(0, at + timedelta(minutes=i))) for i in range(3)))
+    async with running(client, world) as run:
+        await run.approve("before_start")
+        status = await run.waiting(DRAIN)
+        wait = next(w for w in status.waits if w.step == DRAIN)
+        assert "nobody can tell" in wait.text
+        assert "connection lost" in wait.text
+        assert wait.can_extend
+        await run.say("retry", {"step": DRAIN, "by": "ada"})
+        await run.approve("before_power_off", "functionality")
+        assert (await run.result()).outcome is RunOutcome.COMPLETED
 
 
 async def test_at_the_deadline_the_operator_gives_more_time(client: Client, reference: Inventory) -> None:
