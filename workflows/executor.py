@@ -37,6 +37,8 @@ with workflow.unsafe.imports_passed_through():
 A_BLIND_WAIT_IS_TOLD = "a-blind-wait-is-told"
 """Patch: runs recorded before it waited until the deadline, also where nobody answered."""
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
+EACH_SUBJECT_IS_SEEN = "each-subject-is-seen"
+"""Patch: rounds of runs begun before it were asked for what an earlier version looked at, which may be less."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Executor:
     """Activities of each step so far."""
     _held: list[str] = field(default_factory=list)
     """Steps that don't begin yet, since an upkeep that they end is at work."""
+    _each_is_seen: bool = True
+    """Whether a round that lacks a subject is unknown."""
     _steps_are_over: bool = False
     _cleaning_up: bool = False
     _workers: Workers = field(init=False)
@@ -92,6 +96,7 @@ class Executor:
 
     async def observe(self, rounds: tuple[Step, ...]) -> Facts:
         """Observe all rounds of the health check at the same time."""
+        self._each_is_seen = workflow.patched(EACH_SUBJECT_IS_SEEN)
         self.ledger.plan(rounds)
         interrupting = asyncio.create_task(self._interrupt_when_aborted())
         try:
@@ -113,8 +118,8 @@ class Executor:
             if not lost or self._aborted or attempt + 1 == self._workers.attempts:
                 break
             await workflow.sleep(min(FIRST_RETRY * 2**attempt, LONGEST_RETRY))
-        # Not the subjects of now: a run that an earlier version began was asked for what that version looked at.
-        known = bool(seen) and all(observation.fact is not None for observation in seen)
+        complete = len(seen) == len(action.subjects) if self._each_is_seen else bool(seen)
+        known = complete and all(observation.fact is not None for observation in seen)
         self.ledger.end(step.id, Outcome.DONE if known else Outcome.UNKNOWN, workflow.now())
         self.changed()
         return seen

@@ -160,6 +160,11 @@ def ill(world: PaperWorld) -> None:
     world.seen = split_brain
 
 
+def not_all_seen(world: PaperWorld) -> None:
+    """Each round lacks a subject that it was asked for."""
+    world.seen = lambda facts: facts.model_copy(update={"observations": facts.observations[:-1] or facts.observations})
+
+
 def telling(world: PaperWorld) -> None:
     """People are told, one of them in vain."""
     targets = tuple(Webhook(name=name, url="https://hooks.example.com") for name in ("on-call", "channel"))
@@ -183,6 +188,7 @@ STORIES: dict[str, Story] = {
     "signed-approval": ("vm-host-1", wanting_signatures, signed),
     "facts-changed": ("vm-host-1", well, with_changed_facts),
     "health-check-failed": ("vm-host-1", ill, nothing),
+    "not-all-seen": ("vm-host-1", not_all_seen, nothing),
     "people-told": ("vm-host-1", telling, given_up),
 }
 

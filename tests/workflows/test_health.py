@@ -21,6 +21,10 @@ def split_brain(facts: Facts) -> Facts:
     return drbd_with(facts, "acd-store2", connection="StandAlone") if facts.drbd("acd-store2") else facts
 
 
+def without_the_last(facts: Facts) -> Facts:
+    return facts.model_copy(update={"observations": facts.observations[:-1] or facts.observations})
+
+
 async def test_a_cluster_that_is_not_well_is_not_touched(client: Client, world: PaperWorld) -> None:
     world.seen = split_brain
     async with running(client, world) as run:
@@ -60,6 +64,14 @@ async def test_a_worker_that_refuses_to_observe_leaves_it_unknown(client: Client
     assert report.outcome is RunOutcome.FAILED
     assert step_of(report, "0-observe-acd-jb1").outcome is Outcome.UNKNOWN
     assert any("another inventory" in step for step in report.next_steps)
+
+
+async def test_a_round_that_lacks_a_subject_is_unknown(client: Client, world: PaperWorld) -> None:
+    world.seen = without_the_last
+    async with running(client, world) as run:
+        report = await run.result()
+    assert report.outcome is RunOutcome.FAILED
+    assert step_of(report, "0-observe-acd-jb1").outcome is Outcome.UNKNOWN
 
 
 async def test_an_abort_interrupts_it(client: Client, world: PaperWorld) -> None:
