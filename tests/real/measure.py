@@ -131,12 +131,14 @@ def _tell_of(journey: Journey, bare: Spans) -> dict[str, float]:
             at_gates += (step.ended - step.began).total_seconds() * (step.stage <= LAST[plan.direction])
         else:
             spans.setdefault(step.stage, []).append((step.began, step.ended))
-    outage = report.outage.duration.total_seconds() if report.outage and report.outage.duration else 0.0
     name = plan.direction
+    out = report.outage
+    if out is None or out.began is None or out.ended is None:
+        raise RuntimeError(f"the report of the {name} has no outage that began and ended: that is not one of 0 s")
     figures = {
         f"{name} to the end of stage {LAST[name]}": _until(spans, LAST[name]),
         f"{name}, of it at gates": at_gates,
-        f"{name}, outage": outage,
+        f"{name}, outage": out.duration.total_seconds(),
         f"{name}, health check": _until(spans, 0),
         f"{name}, CPU of the worker": journey.cpu,
         f"{name}, bare commands to the end of stage {LAST[name]}": _until(bare, LAST[name]),
@@ -162,8 +164,8 @@ def _of(stage: int, *all_spans: Spans) -> Iterator[tuple[float, float]]:
             yield (first - began).total_seconds(), (last - first).total_seconds()
 
 
-def _say(text: str, end: str = "\n") -> None:
-    sys.stdout.write(f"{text}{end}")
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
