@@ -255,7 +255,7 @@ def stop_software_again(draft: Draft, *, after: Over) -> Over:
 
 
 def check_cluster(draft: Draft, *, after: Over) -> Over:
-    """All nodes online, DRBD synchronised, every replication running without lag, the survivor still primary."""
+    """All nodes online, DRBD synchronised, every replica caught up by its position, the survivor still primary."""
     situation = draft.situation
     over: Over = ()
     for name in who.PAIR_NAMES:

@@ -331,7 +331,7 @@ class CheckCaughtUp(Command):
     @property
     def title(self) -> str:
         """One line for a person."""
-        return f"Check that the replication of {self.machine} runs, without lag"
+        return f"Check that {self.machine} has replayed all that its sources wrote"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
         """Its replica status, and its position beside that of each source."""
