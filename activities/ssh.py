@@ -44,6 +44,8 @@ CHANNELS = 8
 ROOM_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """A command that found no room on its connection has not begun, and is sent again after so long: sshd counts one that
 has ended until it has cleared it away, which may be after the next one came."""
+NO_ROOM = (asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE)
+"""What a server says that has no room: OpenSSH, beyond MaxSessions, the first ("open failed"), others the second."""
 CIPHERS = "^aes128-gcm@openssh.com"
 """Before all others: processors and OpenSSL have it ready, so a packet costs a fifth of what ChaCha20 costs here."""
 KEEPALIVES = 3
@@ -311,8 +313,8 @@ class Ssh:
             except asyncio.CancelledError:
                 self._end_later(creating, place.pop_all())
                 raise
-            except asyncssh.ChannelOpenError:
-                pause = next(pauses, None)
+            except asyncssh.ChannelOpenError as error:
+                pause = next(pauses, None) if error.code in NO_ROOM else None
                 if pause is None or connection.is_closed():
                     raise
                 # Nothing has begun, and whoever gives it up in this pause has it not sent again.

@@ -112,6 +112,8 @@ class SshServer:
     port: int = 0
     full: int = 0
     """So many sessions are refused, as by one that has MaxSessions of them."""
+    refusal: int = asyncssh.OPEN_CONNECT_FAILED
+    """The code it says then: this is OpenSSH's."""
     refused: asyncio.Event = field(default_factory=asyncio.Event)
     listener: asyncssh.SSHAcceptor | None = None
 
@@ -189,5 +191,5 @@ class _Access(asyncssh.SSHServer):
         if self._server.full > 0:
             self._server.full -= 1
             self._server.refused.set()
-            return False
+            raise asyncssh.ChannelOpenError(self._server.refusal, "open failed")
         return Command(self._server)

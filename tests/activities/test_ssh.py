@@ -451,10 +451,19 @@ async def test_a_channel_counts_until_it_is_closed(ssh: Ssh, ssh_server: SshServ
     assert most == 8
 
 
-async def test_a_command_that_finds_no_room_is_sent_again(ssh: Ssh, ssh_server: SshServer) -> None:
-    ssh_server.full = 2
+@pytest.mark.parametrize("code", [asyncssh.OPEN_CONNECT_FAILED, asyncssh.OPEN_RESOURCE_SHORTAGE])
+async def test_a_command_that_finds_no_room_is_sent_again(ssh: Ssh, ssh_server: SshServer, code: int) -> None:
+    ssh_server.full, ssh_server.refusal = 2, code
     assert (await ssh.run(MACHINE, ["true"])).ok
     assert [command.words for command in ssh_server.commands] == [["true"]]
+
+
+@pytest.mark.parametrize("code", [asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, asyncssh.OPEN_REQUEST_SESSION_FAILED])
+async def test_a_refusal_that_is_not_for_room_is_said_at_once(ssh: Ssh, ssh_server: SshServer, code: int) -> None:
+    ssh_server.full, ssh_server.refusal = 10, code
+    with pytest.raises(Transient, match="open failed"):
+        await ssh.run(MACHINE, ["true"])
+    assert ssh_server.full == 9, "it was sent once"
 
 
 async def test_a_command_given_up_before_there_is_room_never_begins(ssh: Ssh, ssh_server: SshServer) -> None:
