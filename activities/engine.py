@@ -19,7 +19,7 @@ from procedure.facts import Facts, Observation
 from procedure.reports import Evidence, Outcome, StepProblem, StepReport
 from procedure.situation import Situation
 from procedure.subjects import Subject
-from procedure.verdicts import Answer, Verdict
+from procedure.verdicts import Answer, Verdict, steps_of
 
 MAX_EVIDENCE: Final = 20
 """A report keeps this many instructions and observations: enough to see what was done, few enough for a history."""
@@ -342,7 +342,7 @@ def _answered(verdict: Verdict) -> str:
 
 def _steps(against: tuple[Verdict, ...]) -> str:
     """What can be done about all of them, ending with what to tell the run."""
-    steps = " ".join(dict.fromkeys(verdict.next_step for verdict in against if verdict.next_step))
+    steps = steps_of(against)
     return steps if not steps or "retry" in steps else f"{steps} When that is settled, retry."
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 
 from procedure.values import Value
+
+_RETRY = re.compile(r"(?:[,;] then retry|(?<=[.]) Then retry)[.]?$")
 
 
 class Answer(StrEnum):
@@ -96,3 +99,17 @@ def worst(verdicts: Iterable[Verdict]) -> Answer:
     """The answer of several conditions together: unknown before fail before warn before pass."""
     answers = {verdict.answer for verdict in verdicts}
     return next((answer for answer in _SEVERITY if answer in answers), Answer.NOT_APPLICABLE)
+
+
+def without_retry(step: str) -> str:
+    """What can be done, without the word to the run at its end: who joins several says that once, behind them all."""
+    return _RETRY.sub("", step).rstrip(".") + "." if _RETRY.search(step) else step
+
+
+def steps_of(against: Iterable[Verdict]) -> str:
+    """What can be done about all of them, with the word to the run once; empty if nobody knows anything."""
+    said = dict.fromkeys(verdict.next_step for verdict in against if verdict.next_step)
+    if len(said) == 1 or not any("retry" in step for step in said):
+        return " ".join(said)
+    steps = " ".join(dict.fromkeys(map(without_retry, said)))
+    return steps if "retry" in steps else f"{steps} Then retry."

@@ -11,7 +11,7 @@ from procedure.commands.base import Command
 from procedure.facts import Facts
 from procedure.situation import Situation
 from procedure.subjects import Subject
-from procedure.verdicts import Answer, Verdict, failed, passed, unknown
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown
 
 USUAL_LOOK = timedelta(seconds=5)
 """As the health check: a few commands over one connection to each machine, all machines at the same time."""
@@ -58,8 +58,9 @@ class LookAgain(Command):
         against = [v for v in health_check.judge(situation, facts) if not v.allows]
         places = Places(self.storage, self.load_balancer, self.writer, self.daemon)
         reasons = (*places.moved(situation.inventory, facts), *(f"{v.condition}: {v.reason}" for v in against))
-        steps = dict.fromkeys(v.next_step for v in against if v.next_step)
-        step = " ".join(steps) or "Put it back as it was found and retry; or abort, and start anew from what is there."
+        step = (
+            steps_of(against) or "Put it back as it was found and retry; or abort, and start anew from what is there."
+        )
         if not reasons:
             return passed(condition, f"{self.writer} takes writes; {self.storage}, {self.load_balancer} are primary")
         if all(v.answer is Answer.UNKNOWN for v in against) and len(reasons) == len(against):
@@ -141,7 +142,7 @@ class LookAgainAlone(Command):
         if not against:
             return passed(condition)
         reason = "; ".join(f"{v.condition}: {v.reason}" for v in against)
-        step = " ".join(dict.fromkeys(v.next_step for v in against if v.next_step))
+        step = steps_of(against)
         if all(v.answer is Answer.UNKNOWN for v in against):
             return unknown(condition, reason, step)
         return failed(condition, reason, step)

@@ -14,7 +14,7 @@ from procedure.facts import BalancerFact, Facts, ServerState
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, Subject
 from procedure.values import Value
-from procedure.verdicts import Answer, Verdict, failed, passed, unknown
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown
 from procedure.who import PAIR_WORDS
 
 USUAL_READING = timedelta(seconds=2)
@@ -184,8 +184,7 @@ class CheckRestored(Command):
             *_left_behind(situation.inventory, facts),
             *(f"{v.condition}: {v.reason}" for v in against),
         )
-        steps = dict.fromkeys(v.next_step for v in against if v.next_step)
-        step = " ".join(steps) or "Put it back as it was found; then retry."
+        step = steps_of(against) or "Put it back as it was found; then retry."
         if not reasons:
             return passed(condition, f"{self.writer} takes writes; {self.storage}, {self.load_balancer} are primary")
         if all(v.answer is Answer.UNKNOWN for v in against) and len(reasons) == len(against):

@@ -16,7 +16,7 @@ from procedure.instructions import EndConnections, EndServerSessions, Instructio
 from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
-from procedure.verdicts import Answer, Verdict, failed, passed, unknown, warned
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown, warned
 
 USUAL_DRAIN = timedelta(minutes=1)
 """With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
@@ -66,7 +66,7 @@ class _NobodyConnected(Command):
         if not bad:
             return passed(condition, "; ".join(v.reason for v in answers))
         reason = "; ".join(f"{v.condition}: {v.reason}" for v in bad)
-        step = " ".join(dict.fromkeys(v.next_step for v in bad if v.next_step))
+        step = steps_of(bad)
         return bad[0].model_copy(update={"condition": condition, "reason": reason, "next_step": step})
 
     def sessions_left(self, situation: Situation, facts: Facts) -> tuple[SessionCount, ...]:

@@ -1,0 +1,45 @@
+"""What can be done about several conditions at once ends with one word to the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from procedure.facts import Facts, Observation
+from procedure.invariants import not_seen
+from procedure.subjects import PowerOf
+from procedure.verdicts import failed, steps_of
+from tests.procedure.paper_cluster import NOW
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ((), ""),
+        (("Look there, then retry.",), "Look there, then retry."),
+        (("Look there.", "Mend it."), "Look there. Mend it."),
+        (("Look there, then retry.", "Mend it. Then retry."), "Look there. Mend it. Then retry."),
+        (("Look there; then retry.", "Look there, then retry."), "Look there. Then retry."),
+        (("Look there, then retry.", "Mend it."), "Look there. Mend it. Then retry."),
+        (
+            ("Look there, then retry.", "Stop it, then retry; or retry with force."),
+            "Look there. Stop it, then retry; or retry with force.",
+        ),
+    ],
+)
+def test_several_steps_end_with_one_retry(steps: tuple[str, ...], told: str) -> None:
+    assert steps_of(failed("it is so", "it is not", step) for step in steps) == told
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("check the key", "Check the key. Then retry."),
+        ("look at the system yourself, then retry", "Look at the system yourself. Then retry."),
+        ("look at it, then retry, or skip", "Look at it, then retry, or skip."),
+        ("", "See that it can be observed. Then retry."),
+    ],
+)
+def test_what_is_not_seen_says_it_once(step: str, told: str) -> None:
+    subject = PowerOf(machine="acd-jb1")
+    seen = Observation(subject=subject, at=NOW, source="a test", problem="gone", next_step=step)
+    assert not_seen("it is on", [subject], Facts(observations=(seen,))).next_step == told
