@@ -104,7 +104,24 @@ class Follower:
 class Station(Follower):
     """All servers of one machine."""
 
-    def __init__(self, world: World, site: Site, machine: Machine, authority: CertificateAuthority) -> None:
+    def __init__(
+        self,
+        world: World,
+        site: Site,
+        machine: Machine,
+        authority: CertificateAuthority,
+        *,
+        always_silent: bool = False,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            world: the model.
+            site: addresses and secrets.
+            machine: whose servers they are.
+            authority: issues certificates.
+            always_silent: when it is off its ports are silent, also where a hypervisor tells that it is off.
+        """
         super().__init__(machine.name)
         self._world = world
         self._state = world.machines[machine.name]
@@ -116,7 +133,7 @@ class Station(Follower):
         self.extras = [
             TcpBackend(Endpoint(machine.address, p), machine.name) for p in site.extra_ports.get(machine.name, ())
         ]
-        self._silences = _silences(site, machine)
+        self._silences = _silences(site, machine, always=always_silent)
         self._key_changed = False
         self._refuses = False
         self._one_at_a_time = asyncio.Lock()
@@ -361,9 +378,9 @@ class PageBackend(HttpBackend):
         return web.Response(status=page.status, text=f"{page.text} {self.name}\n")
 
 
-def _silences(site: Site, machine: Machine) -> list[Silence]:
+def _silences(site: Site, machine: Machine, *, always: bool) -> list[Silence]:
     """What keeps the ports silent by which alone it is seen that a machine is off: a hypervisor tells of others."""
-    if isinstance(site.inventory.vm_host(machine.host).power, CommandPower):
+    if not always and isinstance(site.inventory.vm_host(machine.host).power, CommandPower):
         return []
     management = machine.port or site.inventory.connections[machine.connection].port
     return [Silence(Endpoint(machine.address, port)) for port in sorted({management, *machine.signals})]

@@ -46,7 +46,10 @@ class SimulatedWindowsMachines:
     def __init__(self, site: RealSite) -> None:
         self.world = World(site.inventory, ScaledClock(_SPEED), Durations())
         self._machines: list[Machine] = [m for m in site.inventory.machines if m.os == "windows"]
-        self._stations = {m.name: Station(self.world, site.common, m, site.authority) for m in self._machines}
+        # Beside real hosts, which are silent when they are off.
+        self._stations = {
+            m.name: Station(self.world, site.common, m, site.authority, always_silent=True) for m in self._machines
+        }
         self.outlets = {m.name: SimulatedMachine(self.world, m.name) for m in self._machines}
 
     async def start(self) -> None:

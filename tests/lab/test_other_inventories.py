@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from activities.all_hands import all_hands
 from activities.hands import Hands
 from inventory.loading import load
 from inventory.models import Inventory
+from lab.certificates import CertificateAuthority
 from lab.lab import Lab
+from lab.stations import Station
 from procedure import health_check
 from procedure.facts import Facts, PowerFact
 from procedure.instructions import RunOn
@@ -108,6 +111,25 @@ async def test_without_a_provider_only_silence_proves_that_a_machine_is_off(
         while on.state != "on":
             on = await _power(hands, name)
         await hands.close()
+
+
+async def test_a_machine_beside_real_hosts_is_silent_when_it_is_off(
+    reference: Inventory, secrets: None, tmp_path: Path
+) -> None:
+    name = "acd-tel1"
+    async with Lab.start(reference, speed=50) as lab:
+        os.environ.update(lab.environment)
+        await lab._stations[name].end()
+        authority = CertificateAuthority(tmp_path)
+        station = Station(lab.world, lab.site, lab.inventory.machine(name), authority, always_silent=True)
+        lab.world.cut_power(name)
+        station.begin()
+        await station.settled()
+        hands = all_hands(lab.inventory)
+        off = await _power(hands, name)
+        assert (off.state, off.refused, len(off.silent)) == ("off", (), 1)
+        await hands.close()
+        await station.end()
 
 
 async def _power(hands: Hands, machine: str) -> PowerFact:

@@ -139,7 +139,7 @@ async def _while_everything_moves(one: FaultyRun) -> None:
     words(
         waits[MOVE_STORAGE], "acd-store2: unknown", "the storage pair is on acd-store2", SILENT, "it may hang, be off"
     )
-    words(waits[STOP_DAEMON], "acd-tel1: unknown", "AcdGroupDistribute on acd-tel1 is stopped", "Connection refused")
+    words(waits[STOP_DAEMON], "acd-tel1: unknown", "AcdGroupDistribute on acd-tel1 is stopped", "timed out")
     await power_back(lab, "acd-store2", "acd-tel1")
     await one.retry(*waits)
     await stands_by(lab, pairs.load_balancer, "acd-lb1")
@@ -202,7 +202,7 @@ async def _while_software_starts(one: FaultyRun) -> None:
     await power_cut(one.lab, "acd-jb4", "acd-mon")
     waits = await one.problems(wildfly, *(f"11-start-{component}-acd-tel2" for component in ON_TEL2))
     words(waits[wildfly], "acd-jb4: unknown", "Wildfly on acd-jb4 is running", SILENT, "it may hang, be off")
-    words(waits["11-start-8-server-acd-tel2"], "acd-tel2: unknown", "Connection refused", "the machine is on")
+    words(waits["11-start-8-server-acd-tel2"], "acd-tel2: unknown", "timed out", "the machine is on")
     await power_back(one.lab, "acd-jb4", "acd-tel2")
     await one.retry(*waits)
     words((await one.problems(lift))[lift], "monitoring", "10 machines are not silenced", "Connect")
