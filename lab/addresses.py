@@ -31,6 +31,7 @@ from inventory.models import (
 )
 from lab.listening import Endpoint, listening_socket
 from lab.shell_common import RuntimeSocket
+from lab.sudoers import Sudoers
 
 # Whoever holds this port of a net has the net: two labs on one machine never share addresses.
 _RESERVED_PORT = 40001
@@ -97,6 +98,8 @@ class Site:
     reservation: socket.socket | None = None
     runtime_socket: RuntimeSocket | None = None
     """Speaks to the HAProxy of a machine."""
+    sudoers: Sudoers = field(default_factory=Sudoers)
+    """What sudo allows on its machines."""
     _host_keys: dict[str, asyncssh.SSHKey] = field(default_factory=dict, repr=False)
 
     def host_key(self, machine: str) -> asyncssh.SSHKey:

@@ -29,6 +29,7 @@ from lab.journal import Journal
 from lab.listening import Endpoint
 from lab.nagios import Nagios
 from lab.stations import MONITORING, AddressStation, Follower, HypervisorStation, NagiosStation, Station
+from lab.sudoers import Sudoers
 from lab.truth import truth_of
 from lab.watching import Effect, Operation
 from lab.world import World
@@ -54,6 +55,7 @@ class Lab:
         self._pcs: Literal["0.10", "0.11"] = "0.11"
         self.site: Site = derive(inventory, directory, speed=speed)
         self.site.runtime_socket = self._runtime_socket
+        self.site.sudoers = Sudoers.of(self.inventory)
         self._authority = CertificateAuthority(directory / "tls")
         self._stations: dict[str, Station] = {}
         self._followers: list[Follower] = []

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from lab.sudoers import May
 from lab.world import World
 
 # A login shell would read these outside of quotes.
@@ -76,10 +77,12 @@ Handler = Callable[[Call], Awaitable[Answer]]
 class Shell:
     """Runs command lines on one machine."""
 
-    def __init__(self, world: World, machine: str, *, user_is_root: bool = False) -> None:
+    def __init__(self, world: World, machine: str, *, user_is_root: bool = False, may: May | None = None) -> None:
         self.world = world
         self.machine = machine
         self._user_is_root = user_is_root
+        self._may = may
+        """What sudo allows; None: everything, as it does root."""
         self._handlers: dict[str, Handler] = {"env": self._env, "sudo": self._sudo}
         self._exact: dict[tuple[str, ...], Handler] = {}
 
@@ -156,7 +159,8 @@ class Shell:
         if not rest:
             return Answer(1, stderr="usage: sudo -h | -K | -k | -V\n")
         name = rest[0].rpartition("/")[2]
-        if self.world.faults.holds("sudo_denied", self.machine, name):
+        refused = self._may is not None and not self._user_is_root and not self._may(rest)
+        if refused or self.world.faults.holds("sudo_denied", self.machine, name):
             problem = "a terminal is required to read the password" if asks else "a password is required"
             return Answer(1, stderr=f"sudo: {problem}\n")
         return await self.dispatch(Call(rest, root=True, stdin=call.stdin))

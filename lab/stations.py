@@ -27,6 +27,7 @@ from lab.shell_nagios import NagiosCommands
 from lab.shell_pairs import PairCommands
 from lab.shell_services import ServiceCommands
 from lab.ssh import SshServer
+from lab.sudoers import MONITORING_HOST
 from lab.windows import SimulatedWindows
 from lab.winrm import Account, WinRmServer, WinRmSettings
 from lab.world import World
@@ -281,7 +282,7 @@ class HypervisorStation(SshStation):
         connection = site.inventory.connections[power.connection]
         if not isinstance(connection, SshConnection):
             raise TypeError(f"{host.name}: a hypervisor is reached by SSH")
-        shell = Shell(world, host.name, user_is_root=connection.user == "root")
+        shell = Shell(world, host.name, user_is_root=connection.user == "root", may=site.sudoers.on(host.name))
         shell.knows(common_handlers(shell))
         shell.knows(Hypervisor(world, host, shell).handlers())
         endpoint = Endpoint(power.address, power.port or connection.port)
@@ -305,7 +306,8 @@ class NagiosStation(SshStation):
         }
         interval = max(1.0, world.durations.nagios_status / site.speed)
         self.nagios = Nagios(hosts, status_update_interval=interval, clock=clock)
-        shell = Shell(world, MONITORING, user_is_root=connection.user == "root")
+        may = site.sudoers.on(MONITORING_HOST)
+        shell = Shell(world, MONITORING, user_is_root=connection.user == "root", may=may)
         shell.knows(common_handlers(shell))
         shell.knows(NagiosCommands(shell, self.nagios, monitoring).handlers())
         endpoint = Endpoint(monitoring.address, monitoring.port or connection.port)
@@ -395,7 +397,7 @@ async def _bring(server: Listening, up: bool) -> None:
 
 def linux_shell(world: World, site: Site, machine: Machine, connection: SshConnection) -> Shell:
     """The command line of a Linux machine, with everything it knows."""
-    shell = Shell(world, machine.name, user_is_root=connection.user == "root")
+    shell = Shell(world, machine.name, user_is_root=connection.user == "root", may=site.sudoers.on(machine.name))
     pairs = PairCommands(shell)
     shell.knows(common_handlers(shell))
     shell.knows({"uptime": UptimeCommand(shell)})

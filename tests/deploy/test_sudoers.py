@@ -28,6 +28,7 @@ from activities.services import Services
 from activities.shell import KEEP
 from activities.windows import Windows
 from inventory.models import Inventory, NagiosMonitoring
+from lab.sudoers import Rule, read
 from procedure import failback, failover, health_check
 from procedure.as_found import AsFound
 from procedure.commands.base import Command
@@ -37,7 +38,6 @@ from procedure.plan import Observe, Plan
 from procedure.situation import Situation
 from procedure.subjects import BackupAt, ClusterOn, SnapshotOf
 from tests.activities.test_nagios import taken_now
-from tests.deploy.sudoers import Rule, read
 from tests.procedure.altered import unseen
 from tests.procedure.paper_cluster import PaperCluster
 

@@ -14,10 +14,10 @@ from inventory.models import Inventory
 from lab.real import network
 from lab.real.database import Local
 from lab.real.lab import RealLab
+from lab.sudoers import UNESCAPED
 from procedure.facts import Fact, Observation
 from procedure.instructions import Instruction
 from procedure.subjects import Subject
-from tests.deploy.sudoers import UNESCAPED
 from tests.deploy.test_sudoers import FILE
 
 SUDOERS = "/etc/sudoers.d/controlled-failover"
