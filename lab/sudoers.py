@@ -38,9 +38,10 @@ class Rule:
     def allows(self, host: str, argv: tuple[str, ...]) -> bool:
         """As sudo matches: the program by its path, all arguments together by fnmatch(3)."""
         path, _, arguments = self.command.partition(" ")
+        if host != self.host or argv[0] not in (path, PurePosixPath(path).name):
+            return False
         wanted = re.sub(r"\\([,:=\\])", r"\1", arguments)
-        meant = host == self.host and argv[0] in (path, PurePosixPath(path).name)
-        return meant and fnmatchcase(" ".join(argv[1:]), wanted)
+        return fnmatchcase(" ".join(argv[1:]), wanted)
 
 
 class Sudoers:

@@ -1,10 +1,9 @@
-"""The simulated sudo obeys the delivered file, as the real one does; tests/real/test_rights.py tries every rule there."""
+"""The simulated sudo obeys the delivered file, as real ones do. tests/real/test_rights.py tries every rule."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -112,7 +111,7 @@ async def test_root_may_do_anything(reference: Inventory) -> None:
 # --- which sites ------------------------------------------------------------------------------------------------------
 
 
-def changed(inventory: Inventory, **parts: Any) -> Inventory:
+def changed(inventory: Inventory, **parts: object) -> Inventory:
     return inventory.model_copy(update=parts)
 
 
@@ -161,7 +160,7 @@ async def test_without_a_rule_the_product_says_what_is_missing(lab: Lab, hands: 
     assert problem.kind == "rejected"
     assert "acd-jb1: sudo refused `systemctl stop wildfly`" in problem.seen
     assert ALLOW in problem.next_step
-    assert lab.world.machines["acd-jb1"].services["wildfly"].state == "running"
+    assert lab.world.machines["acd-jb1"].services["wildfly"].status == "running"
     report = await carry_out(StopComponent(machine="acd-jb2", component="Wildfly"), situation, hands)
     assert report.outcome == "done", "it is missing on one machine only"
 
@@ -177,7 +176,7 @@ async def test_without_the_rule_to_look_nothing_is_seen(lab: Lab, hands: Hands) 
 
 async def test_a_dump_under_another_name_than_a_runs_is_refused(lab: Lab, hands: Hands) -> None:
     situation = Situation(lab.inventory, "vm-host-1")
-    with pytest.raises(StepStopped, match="sudo refused `flock"):
+    with pytest.raises(StepStopped, match="sudo refused `stat --format=%F:%s:%Y -- /srv/backup/mine.sql`"):
         await carry_out(TakeBackup(machine="acd-dbm1", path="/srv/backup/mine.sql"), situation, hands)
 
 
