@@ -23,7 +23,8 @@ from procedure.situation import Situation
 SPEED = 50.0
 SLOW = replace(Durations(), dump=100.0)
 """Two real seconds: long enough to die in the middle of it."""
-PATH = "/srv/backup/x.sql"
+PATH = "/srv/backup/failover-reference-20261122T101500Z.sql"
+"""As a run names its dump: sudo allows no other."""
 COMMAND = TakeBackup(machine="acd-dbm1", path=PATH)
 
 

@@ -120,7 +120,10 @@ def _fixed(server: ServerState) -> dict[str, object]:
 async def test_an_older_pcs_leaves_a_constraint_that_the_product_sees_and_clears(
     reference: Inventory, secrets: None
 ) -> None:
-    async with started(reference, pcs="0.10") as (lab, hands):
+    # A pair that is moved so: where it goes into standby instead, sudo has no rule for it.
+    storage = reference.pairs.storage.model_copy(update={"method": "move"})
+    moving = reference.model_copy(update={"pairs": reference.pairs.model_copy(update={"storage": storage})})
+    async with started(moving, pcs="0.10") as (lab, hands):
         move = ("pcs", "resource", "move", "fs_r0", "acd-store2")
         await hands.act(RunOn(machine="acd-store2", argv=move))
         await lab.wait_until(lambda: lab.world.primaries("storage") == ["acd-store2"])
