@@ -167,6 +167,16 @@ def test_a_node_does_not_join_where_it_would_do_harm(what: str, says: str, one_s
     assert says in refused(STORAGE, one_side.situation, changed)
 
 
+def test_of_a_node_that_is_off_on_purpose_nothing_is_said(one_side: OneSided) -> None:
+    """An operator read "cluster:acd-store1: not observed" when its partner had lost its power."""
+    silent = unseen(facts_for(STORAGE, one_side), ClusterOn(machine="acd-store2"))
+
+    says = refused(STORAGE, one_side.situation, silent)
+
+    assert "would move the storage pair to acd-store1 by itself: unknown" in says
+    assert "cluster:" not in says
+
+
 def test_without_a_provider_a_person_starts_machines_and_it_is_looked_whether_they_are_up(inventory: Inventory) -> None:
     situation = Situation(moved_by_hand(inventory), "vm-host-1")
 
