@@ -113,3 +113,20 @@ def steps_of(against: Iterable[Verdict]) -> str:
         return " ".join(said)
     steps = " ".join(dict.fromkeys(map(without_retry, said)))
     return steps if "retry" in steps else f"{steps} Then retry."
+
+
+MOST_CONDITIONS = 3
+"""Conditions that are named of those with one and the same reason."""
+
+
+def told_together(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
+    """What does not hold and why: once for each reason, since a host that does not answer has ten machines."""
+    causes: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        causes.setdefault(verdict.reason, []).append(verdict.condition)
+    return tuple(f"{_named(conditions)}: {reason}" for reason, conditions in causes.items())
+
+
+def _named(conditions: list[str]) -> str:
+    more = len(conditions) - MOST_CONDITIONS
+    return ", ".join(conditions[:MOST_CONDITIONS]) + (f" and {more} more" if more > 0 else "")

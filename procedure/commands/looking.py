@@ -11,7 +11,7 @@ from procedure.commands.base import Command
 from procedure.facts import Facts
 from procedure.situation import Situation
 from procedure.subjects import Subject
-from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, told_together, unknown
 
 USUAL_LOOK = timedelta(seconds=5)
 """As the health check: a few commands over one connection to each machine, all machines at the same time."""
@@ -57,13 +57,14 @@ class LookAgain(Command):
         condition = "everything is still healthy and as it was found"
         against = [v for v in health_check.judge(situation, facts) if not v.allows]
         places = Places(self.storage, self.load_balancer, self.writer, self.daemon)
-        reasons = (*places.moved(situation.inventory, facts), *(f"{v.condition}: {v.reason}" for v in against))
+        moved = places.moved(situation.inventory, facts)
+        reasons = (*moved, *told_together(against))
         step = (
             steps_of(against) or "Put it back as it was found and retry; or abort, and start anew from what is there."
         )
         if not reasons:
             return passed(condition, f"{self.writer} takes writes; {self.storage}, {self.load_balancer} are primary")
-        if all(v.answer is Answer.UNKNOWN for v in against) and len(reasons) == len(against):
+        if all(v.answer is Answer.UNKNOWN for v in against) and not moved:
             return unknown(condition, "; ".join(reasons), step)
         return failed(condition, "; ".join(reasons), step)
 
@@ -141,7 +142,7 @@ class LookAgainAlone(Command):
         against = [v for v in one_sided_check.judge(situation, facts) if not v.allows]
         if not against:
             return passed(condition)
-        reason = "; ".join(f"{v.condition}: {v.reason}" for v in against)
+        reason = "; ".join(told_together(against))
         step = steps_of(against)
         if all(v.answer is Answer.UNKNOWN for v in against):
             return unknown(condition, reason, step)

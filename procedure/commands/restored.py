@@ -14,7 +14,7 @@ from procedure.facts import BalancerFact, Facts, ServerState
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, Subject
 from procedure.values import Value
-from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, told_together, unknown
 from procedure.who import PAIR_WORDS
 
 USUAL_READING = timedelta(seconds=2)
@@ -179,15 +179,12 @@ class CheckRestored(Command):
         condition = "the cluster is healthy and as it was found before the failover"
         against = [v for v in health_check.judge(situation, facts) if not v.allows]
         places = Places(self.storage, self.load_balancer, self.writer, self.daemon)
-        reasons = (
-            *places.moved(situation.inventory, facts),
-            *_left_behind(situation.inventory, facts),
-            *(f"{v.condition}: {v.reason}" for v in against),
-        )
+        elsewhere = (*places.moved(situation.inventory, facts), *_left_behind(situation.inventory, facts))
+        reasons = (*elsewhere, *told_together(against))
         step = steps_of(against) or "Put it back as it was found; then retry."
         if not reasons:
             return passed(condition, f"{self.writer} takes writes; {self.storage}, {self.load_balancer} are primary")
-        if all(v.answer is Answer.UNKNOWN for v in against) and len(reasons) == len(against):
+        if all(v.answer is Answer.UNKNOWN for v in against) and not elsewhere:
             return unknown(condition, "; ".join(reasons), step)
         return failed(condition, "; ".join(reasons), step, invariant=10)
 

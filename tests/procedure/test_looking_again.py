@@ -8,7 +8,7 @@ from procedure.as_found import AsFound
 from procedure.commands import LookAgain
 from procedure.facts import Facts
 from procedure.situation import Situation
-from procedure.subjects import ClusterOn, DaemonOn, DrbdOn
+from procedure.subjects import AutostartOf, ClusterOn, DaemonOn, DrbdOn
 from procedure.verdicts import Answer
 from tests.procedure.altered import drbd_with, unseen
 from tests.procedure.conftest import all_facts
@@ -52,6 +52,18 @@ def test_what_is_not_seen_any_more_is_unknown(look: LookAgain, situation: Situat
 
     assert verdict.answer is Answer.UNKNOWN
     assert "connection lost" in verdict.reason
+
+
+def test_what_has_one_cause_is_told_once(look: LookAgain, situation: Situation, facts: Facts) -> None:
+    """A VM-Host that does not answer has ten machines, and a wait has room for a few lines."""
+    lost = [AutostartOf(machine=m.name) for m in situation.inventory.machines if m.host == "vm-host-1"]
+
+    verdict = look.wanted(situation, unseen(facts, *lost))
+
+    assert verdict.answer is Answer.UNKNOWN
+    assert verdict.reason.count("connection lost") == 1
+    assert "acd-tel1 does not start by itself with vm-host-1" in verdict.reason
+    assert " and 7 more: connection lost" in verdict.reason
 
 
 def test_writes_that_moved_since_are_told(look: LookAgain, situation: Situation, cluster: PaperCluster) -> None:
