@@ -47,7 +47,18 @@ def partner_is_primary(inventory: Inventory, machine: str, facts: Facts) -> Verd
     if found == (other,):
         return passed(condition, f"{other} is primary", invariant=2)
     seen = f"primary is {' and '.join(found or ()) or 'none'}"
+    if (fact := facts.cluster(other)) is not None and not fact.quorum and not found:
+        return failed(condition, f"{seen}: {other} has no quorum", unblock_quorum(other, machine), invariant=2)
     return failed(condition, seen, f"Look at `pcs status` on {other}; make it primary first.", invariant=2)
+
+
+def unblock_quorum(machine: str, partner: str) -> str:
+    """What a person does about a node that has restarted alone."""
+    # votequorum(5), wait_for_all: one of two nodes that restarts alone has to see the other first.
+    return (
+        f"If {machine} has restarted, it waits for {partner}. See that {partner} is off, and only then "
+        f"`pcs quorum unblock` on {machine}, which takes it for off; then retry."
+    )
 
 
 def stays_where_it_is(inventory: Inventory, joining: str, facts: Facts) -> tuple[Verdict, ...]:

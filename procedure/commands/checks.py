@@ -12,7 +12,7 @@ from inventory.models import Inventory
 from procedure import who
 from procedure.commands.base import Command
 from procedure.commands.pairs import PairName, missing_on, observed
-from procedure.conditions import is_service, node_problems
+from procedure.conditions import is_service, node_problems, unblock_quorum
 from procedure.facts import ClusterFact, DrbdFact, Facts, ProbeFact, ReplicationFact
 from procedure.invariants import (
     SPLIT_BRAIN,
@@ -84,11 +84,7 @@ class CheckPair(Command):
     def _next(self, fact: ClusterFact) -> str:
         if fact.quorum:
             return f"Look at `pcs status` on {self.primary}; then retry."
-        # votequorum(5), wait_for_all: one of two nodes that restarts alone has to see the other first.
-        return (
-            f"If {self.primary} has restarted, it waits for {self.offline}. See that {self.offline} is off, and only "
-            f"then `pcs quorum unblock` on {self.primary}, which takes it for off; then retry."
-        )
+        return unblock_quorum(self.primary, self.offline)
 
     def _not_alone(self, inventory: Inventory, fact: ClusterFact) -> tuple[str, ...]:
         node = who.node(inventory, fact, self.offline)

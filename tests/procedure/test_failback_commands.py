@@ -177,6 +177,19 @@ def test_of_a_node_that_is_off_on_purpose_nothing_is_said(one_side: OneSided) ->
     assert "cluster:" not in says
 
 
+def test_a_survivor_that_has_restarted_alone_waits_for_who_is_not_started(one_side: OneSided) -> None:
+    """Each would wait for the other: a person must say that the one is off."""
+    facts = resource_with(facts_for(STORAGE, one_side), "acd-store2", "drbd", role="Unpromoted")
+    facts = cluster_with(facts, "acd-store2", quorum=False)
+
+    against = [v for v in STORAGE.conditions(one_side.situation, facts) if not v.allows]
+
+    assert "primary is none: acd-store2 has no quorum" in [v.reason for v in against]
+    assert any(
+        "See that acd-store1 is off, and only then `pcs quorum unblock` on acd-store2" in v.next_step for v in against
+    )
+
+
 def test_without_a_provider_a_person_starts_machines_and_it_is_looked_whether_they_are_up(inventory: Inventory) -> None:
     situation = Situation(moved_by_hand(inventory), "vm-host-1")
 
