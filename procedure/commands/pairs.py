@@ -293,7 +293,8 @@ class RejoinNode(Command):
         if problems:
             # Waiting mends no split brain.
             split = any(SPLIT_BRAIN in problem for problem in problems)
-            step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` and /proc/drbd on {self.machine}."
+            drbd = "" if pair.drbd is None else f" and at /proc/drbd on {self.machine}"
+            step = SPLIT_BRAIN_NEXT if split else f"Look at `pcs status` on {seen_from}{drbd}."
             return failed(condition, "; ".join(problems), step, settled=split)
         if pair.drbd is not None and (untold := out_of_sync_untold(pair, facts)):
             return unknown(condition, untold, "Look at /proc/drbd there, then retry.")

@@ -25,6 +25,7 @@ from procedure.plan import OperatorTask
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplayOn, ReplicationOn, Subject
 from procedure.verdicts import Answer
+from procedure.who import PairName
 from tests.procedure.altered import (
     channel_with,
     cluster_with,
@@ -210,6 +211,22 @@ def back_again(one_side: OneSided) -> None:
         one_side.cluster.power_on(machine)
     one_side.cluster.standby.clear()
     one_side.cluster.running.clear()
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        ("storage", "Look at `pcs status` on acd-store2 and at /proc/drbd on acd-store1."),
+        ("load_balancer", "Look at `pcs status` on acd-lb2."),
+    ],
+)
+def test_where_to_look_for_a_node_that_does_not_rejoin(pair: PairName, says: str, one_side: OneSided) -> None:
+    """Where it can be seen: a node that is away shows nothing; and a load balancer has no DRBD."""
+    machine = {"storage": "acd-store1", "load_balancer": "acd-lb1"}[pair]
+    rejoin = RejoinNode(pair=pair, machine=machine)
+    start(one_side, machine.removeprefix("acd-"))
+
+    assert rejoin.wanted(one_side.situation, facts_for(rejoin, one_side)).next_step == says
 
 
 def test_a_node_rejoins_only_what_is_whole(one_side: OneSided) -> None:
