@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from inventory.models import Pair
+from inventory.models import Pair, Replication
 from lab.real.database import Local
 from lab.real.furnish import SCHEMA
 from lab.real.lab import RealLab
@@ -141,10 +141,16 @@ async def power_cut(lab: RealLab, *hosts: str) -> None:
 async def power_back(lab: RealLab, *hosts: str) -> None:
     """Switch them on, and wait until they are what they were: their services, their nodes, their replication."""
     await switch_on(lab, *hosts)
+    await are_back(lab, *hosts)
+
+
+async def are_back(lab: RealLab, *hosts: str) -> None:
+    """Wait until hosts that are on are what they were."""
     for host in hosts:
         await lab.until(partial(_is_served, lab, host), f"no load balancer finds {host} DOWN")
-        for replica in {r.replica for r in lab.inventory.database.replication if host in (r.replica, r.source)}:
-            await lab.until(partial(_replicates_if_on, lab, replica), f"{replica} replicates")
+        for link in lab.inventory.database.replication:
+            if host in (link.replica, link.source):
+                await lab.until(partial(_replicates_if_on, lab, link), f"{link.replica} replicates")
         pair = _pair_of(lab, host)
         if pair is not None:
             await lab.until(partial(_has_joined, lab, pair, host), f"{host} is online in its pair, which is somewhere")
@@ -161,14 +167,23 @@ async def switch_on(lab: RealLab, *hosts: str) -> None:
         await lab.until(partial(_is_up, lab, host), f"{host} is up")
 
 
+async def has_coordinator(lab: RealLab, host: str) -> None:
+    """Wait until Pacemaker on a host has found out who decides, be it without quorum."""
+
+    async def has_one() -> bool:
+        return (await _pacemaker(lab, host)).coordinator
+
+    await lab.until(has_one, f"{host} has a coordinator")
+
+
 def _pair_of(lab: RealLab, host: str) -> Pair | None:
     return next(
         (p for p in (lab.inventory.pairs.storage, lab.inventory.pairs.load_balancer) if host in p.machines), None
     )
 
 
-def _replicates_if_on(lab: RealLab, replica: str) -> bool:
-    return not lab.hosts[replica].on or lab.replicates(replica)
+def _replicates_if_on(lab: RealLab, link: Replication) -> bool:
+    return not all(lab.hosts[name].on for name in (link.replica, link.source)) or lab.replicates(link.replica)
 
 
 async def _is_up(lab: RealLab, host: str) -> bool:
