@@ -317,10 +317,10 @@ async def _while_software_starts(one: FaultyRun) -> None:
 async def _while_the_daemon_moves_back(one: FaultyRun) -> None:
     lab, stop, start = one.lab, "13-stop-daemon-acd-tel2", "13-start-daemon-acd-tel1"
     lifts = tuple(f"14-lift-silence-vm-host-{number}" for number in (1, 2))
-    words((await one.problems(stop))[stop], "acd-tel2: unknown", "AcdGroupDistribute", "Connection refused")
+    words((await one.problems(stop))[stop], "acd-tel2: unknown", "AcdGroupDistribute", "timed out")
     await power_back(lab, "acd-tel2")
     await one.retry(stop)
-    words((await one.problems(start))[start], "acd-tel1", "AcdGroupDistribute", "Connection refused")
+    words((await one.problems(start))[start], "acd-tel1", "AcdGroupDistribute", "timed out")
     await power_back(lab, "acd-tel1")
     await one.retry(start)
     waits = await one.problems(*lifts, "15-check-restored")
