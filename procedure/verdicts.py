@@ -124,9 +124,10 @@ def told_together(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
     causes: dict[str, list[str]] = {}
     for verdict in verdicts:
         causes.setdefault(verdict.reason, []).append(verdict.condition)
-    return tuple(f"{_named(conditions)}: {reason}" for reason, conditions in causes.items())
+    return tuple(f"{named_together(conditions)}: {reason}" for reason, conditions in causes.items())
 
 
-def _named(conditions: list[str]) -> str:
+def named_together(conditions: list[str]) -> str:
+    """The first of some conditions, and how many more there are."""
     more = len(conditions) - MOST_CONDITIONS
     return ", ".join(conditions[:MOST_CONDITIONS]) + (f" and {more} more" if more > 0 else "")

@@ -8,14 +8,12 @@ from typing import Literal
 from procedure.plan import Plan, Stage
 from procedure.reports import Outcome, RunOutcome
 from procedure.rollback import DECIDE
-from procedure.verdicts import Answer
+from procedure.verdicts import Answer, named_together, without_retry
 from workflows import maintenance_views
 from workflows.ledger import Ledger
 from workflows.status import RunReport, StageView, Status, StepRecord, StepState
 
 _HEALTH = Stage(number=0, label="preconditions", title="Health check")
-MOST_CONDITIONS = 3
-"""Named of those that fail for the same reason: what is to be done is the same for all."""
 MOST_STOPPED = 6
 """Named of what is stopped; the report has each step."""
 _AT_ANY_TIME = "Nothing was touched. The run can be started again at any time."
@@ -118,17 +116,12 @@ def _ill(report: RunReport) -> tuple[str, ...]:
         if not verdict.allows:
             known = "Not so" if verdict.answer is Answer.FAIL else "Nobody can tell whether"
             # Nothing waits here that could be told to retry: the last line says what to do instead.
-            step = verdict.next_step.removesuffix(" Then retry.")
+            step = without_retry(verdict.next_step)
             causes.setdefault((known, verdict.reason.rstrip("."), step), []).append(verdict.condition)
     return tuple(
-        f"{known}: {_all(conditions)}. Seen: {reason}. {step}".strip()
+        f"{known}: {named_together(conditions)}. Seen: {reason}. {step}".strip()
         for (known, reason, step), conditions in causes.items()
     )
-
-
-def _all(conditions: list[str]) -> str:
-    more = len(conditions) - MOST_CONDITIONS
-    return "; ".join(conditions[:MOST_CONDITIONS]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _skipped(report: RunReport) -> tuple[str, ...]:
