@@ -12,6 +12,8 @@ import sys
 _PARAMETER = (
     '<parameter name="{}" required="{}"><content type="string"/><shortdesc lang="en">{}</shortdesc></parameter>'
 )
+_PATIENCE = 15
+"""Seconds for the controller, which shares a busy machine with all hosts; Pacemaker itself waits for 20."""
 _ACTIONS = ("on", "off", "reboot", "status", "monitor", "list", "metadata")
 _METADATA = f"""<?xml version="1.0" ?>
 <resource-agent name="fence_lab" shortdesc="Power controller of the real lab">
@@ -47,7 +49,7 @@ def _succeeded(so: bool) -> int:
 
 
 def _ask(given: dict[str, str], order: str) -> str:
-    with socket.create_connection((given["ip"], int(given.get("ipport", 6230))), timeout=5) as controller:
+    with socket.create_connection((given["ip"], int(given.get("ipport", 6230))), timeout=_PATIENCE) as controller:
         controller.sendall(f"{order}\n".encode())
         return controller.makefile().readline().strip()
 
