@@ -74,11 +74,17 @@ class StartDaemon(Command):
         return f"Start AcdGroupDistribute on {self.machine}"
 
     def observes(self, situation: Situation) -> tuple[Subject, ...]:
-        """The daemon on all telephony machines, and which of them are off."""
+        """The daemon on its machine, and which other telephony machines are off."""
+        return (DaemonOn(machine=self.machine), *(PowerOf(machine=m) for m in self._others(situation)))
+
+    def observes_then(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
+        """The daemon on the others, but for those that are off: a call to nobody takes long to fail."""
+        powers = {m: facts.power(m) for m in self._others(situation)}
+        return tuple(DaemonOn(machine=m) for m, power in powers.items() if power is None or power.state != "off")
+
+    def _others(self, situation: Situation) -> tuple[str, ...]:
         telephony = situation.inventory.with_role(Role.TELEPHONY)
-        others = tuple(m.name for m in telephony if m.name != self.machine)
-        daemons = tuple(DaemonOn(machine=m) for m in (self.machine, *others))
-        return (*daemons, *(PowerOf(machine=m) for m in others))
+        return tuple(m.name for m in telephony if m.name != self.machine)
 
     def awaits(self, situation: Situation, facts: Facts) -> tuple[Subject, ...]:
         """The daemon on its machine."""
