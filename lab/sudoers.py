@@ -36,12 +36,12 @@ class Rule:
     command: str
 
     def allows(self, host: str, argv: tuple[str, ...]) -> bool:
-        """As sudo matches: the program by its path, all arguments together by fnmatch(3)."""
+        """As sudo matches: the program by its path, all arguments together by fnmatch(3); a bare program takes any."""
         path, _, arguments = self.command.partition(" ")
         if host != self.host or argv[0] not in (path, PurePosixPath(path).name):
             return False
         wanted = re.sub(r"\\([,:=\\])", r"\1", arguments)
-        return fnmatchcase(" ".join(argv[1:]), wanted)
+        return not arguments or fnmatchcase(" ".join(argv[1:]), wanted)
 
 
 class Sudoers:

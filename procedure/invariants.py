@@ -15,7 +15,7 @@ from procedure.facts import BalancerFact, DrbdFact, Facts, ServerState
 from procedure.replication import replay_problem, replayed_words, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplayOn, ReplicationOn, Subject
-from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, unknown, without_retry
+from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, unknown, with_retry, without_retry
 from procedure.who import PAIR_WORDS, PairName
 
 
@@ -475,7 +475,7 @@ def not_seen(condition: str, subjects: list[Subject], facts: Facts, *, invariant
     steps = dict.fromkeys(without_retry(step) for step in said)
     reason = "; ".join(reasons) or f"{', '.join(s.key for s in subjects)}: what was seen does not decide it"
     step = " ".join(f"{step[0].upper()}{step[1:].rstrip('.')}." for step in steps) or "See that it can be observed."
-    return unknown(condition, reason, step if "retry" in step else f"{step} Then retry.", invariant=invariant)
+    return unknown(condition, reason, with_retry(step), invariant=invariant)
 
 
 def _why(subject: Subject, facts: Facts) -> str:

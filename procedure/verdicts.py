@@ -8,7 +8,10 @@ from enum import StrEnum
 
 from procedure.values import Value
 
+MOST_CONDITIONS = 3
+"""Conditions that are named of those with one and the same reason: what is to be done is the same for all."""
 _RETRY = re.compile(r"(?:[,;] then retry|(?<=[.]) Then retry)[.]?$")
+"""The word to the run at the end of what a person is told to do."""
 
 
 class Answer(StrEnum):
@@ -103,7 +106,13 @@ def worst(verdicts: Iterable[Verdict]) -> Answer:
 
 def without_retry(step: str) -> str:
     """What can be done, without the word to the run at its end: who joins several says that once, behind them all."""
-    return _RETRY.sub("", step).rstrip(".") + "." if _RETRY.search(step) else step
+    said, found = _RETRY.subn("", step)
+    return f"{said.rstrip('.')}." if found else step
+
+
+def with_retry(step: str) -> str:
+    """What can be done, and then the word to the run, unless it is there."""
+    return step if "retry" in step else f"{step} Then retry."
 
 
 def steps_of(against: Iterable[Verdict]) -> str:
@@ -111,12 +120,7 @@ def steps_of(against: Iterable[Verdict]) -> str:
     said = dict.fromkeys(verdict.next_step for verdict in against if verdict.next_step)
     if len(said) == 1 or not any("retry" in step for step in said):
         return " ".join(said)
-    steps = " ".join(dict.fromkeys(map(without_retry, said)))
-    return steps if "retry" in steps else f"{steps} Then retry."
-
-
-MOST_CONDITIONS = 3
-"""Conditions that are named of those with one and the same reason."""
+    return with_retry(" ".join(dict.fromkeys(map(without_retry, said))))
 
 
 def told_together(verdicts: Iterable[Verdict]) -> tuple[str, ...]:

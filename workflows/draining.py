@@ -14,7 +14,7 @@ from procedure.commands.base import Command
 from procedure.decay import Count, expected_end
 from procedure.facts import SessionCount
 from procedure.reports import StepProblem, StepReport
-from procedure.verdicts import Answer, unknown
+from procedure.verdicts import Answer, unknown, with_retry
 from workflows.pausing import moved
 from workflows.status import Paused, Progress, StepRecord
 
@@ -131,7 +131,7 @@ def overdue(report: StepReport, command: Command) -> StepProblem:
         machine=command.target,
         expected=against.condition,
         seen=against.reason or against.answer.value,
-        next_step=step if "retry" in step else f"{step} Then retry.",
+        next_step=with_retry(step),
         report=report,
     )
 

@@ -34,9 +34,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.window import Window, question
     from workflows.workers import Workers
 
+BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
 A_BLIND_WAIT_IS_TOLD = "a-blind-wait-is-told"
 """Patch: runs recorded before it waited until the deadline, also where nobody answered."""
-BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
 EACH_SUBJECT_IS_SEEN = "each-subject-is-seen"
 """Patch: rounds of runs begun before it were asked for what an earlier version looked at, which may be less."""
 

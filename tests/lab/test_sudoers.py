@@ -16,7 +16,7 @@ from inventory.models import Inventory, NagiosMonitoring
 from lab.clock import ScaledClock
 from lab.lab import Lab
 from lab.shell import Answer, Shell
-from lab.sudoers import FILE, Sudoers, adapted, read
+from lab.sudoers import FILE, Rule, Sudoers, adapted, read
 from lab.world import World
 from procedure.commands.backup import TakeBackup
 from procedure.commands.software import StopComponent
@@ -106,6 +106,11 @@ async def test_anything_else_is_refused(host: str, words: str, reference: Invent
 
 async def test_root_may_do_anything(reference: Inventory) -> None:
     assert await shell(reference, "acd-jb1", root=True).run("sudo -n true", nothing) == Answer(stdout="true")
+
+
+def test_arguments_are_those_of_the_rule_and_a_bare_program_takes_any() -> None:
+    assert not Rule("acd-jb1", "/usr/bin/true again").allows("acd-jb1", ("true",))
+    assert Rule("acd-jb1", "/usr/bin/true").allows("acd-jb1", ("true", "again"))
 
 
 # --- which sites ------------------------------------------------------------------------------------------------------
