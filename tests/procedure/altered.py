@@ -13,8 +13,9 @@ from procedure.facts import (
     ReplicaChannel,
     ReplicationFact,
     ServerState,
+    SessionsFact,
 )
-from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, ReplicationOn, Subject
+from procedure.subjects import BalancerOn, ClusterOn, DrbdOn, ReplicationOn, SessionsOn, Subject
 from tests.procedure.paper_cluster import NOW
 
 
@@ -76,3 +77,8 @@ def servers_with(facts: Facts, balancer: str, *servers: str, **changes: object) 
         s.model_copy(update=changes) if f"{s.backend}/{s.server}" in servers else s for s in fact.servers
     )
     return seen(facts, BalancerOn(machine=balancer), fact.model_copy(update={"servers": states}))
+
+
+def idle(facts: Facts) -> Facts:
+    """With nobody connected to the first master."""
+    return seen(facts, SessionsOn(machine="acd-dbm1"), SessionsFact(complete=True, count=0))

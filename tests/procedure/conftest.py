@@ -12,6 +12,7 @@ from procedure import health_check
 from procedure.facts import Facts
 from procedure.plan import Observe
 from procedure.situation import Situation
+from tests.procedure.one_sided import OneSided, vacated
 from tests.procedure.paper_cluster import PaperCluster
 
 REFERENCE = Path(__file__).parents[2] / "deploy" / "inventories" / "reference.yaml"
@@ -30,6 +31,12 @@ def cluster(inventory: Inventory) -> PaperCluster:
 @pytest.fixture(scope="session")
 def situation(inventory: Inventory) -> Situation:
     return Situation(inventory, "vm-host-1")
+
+
+@pytest.fixture
+def one_side(inventory: Inventory) -> OneSided:
+    """Vacated, and nothing has come back yet."""
+    return vacated(inventory)
 
 
 def all_facts(cluster: PaperCluster, situation: Situation) -> Facts:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from inventory.models import Inventory
 from procedure import failback, failover, health_check, one_sided_check
 from procedure.as_found import AsFound
+from procedure.commands.base import Command
 from procedure.facts import Facts
 from procedure.plan import Observe, Plan, Step
 from procedure.situation import Situation
@@ -50,3 +51,22 @@ def vacate(cluster: PaperCluster, host: str, choose: Choose = lambda ready: read
 def vacated(inventory: Inventory, host: str = "vm-host-1") -> OneSided:
     """The cluster of an inventory, after its failover."""
     return vacate(PaperCluster(inventory), host)
+
+
+def facts_for(command: Command, one_side: OneSided) -> Facts:
+    """What a command sees first."""
+    return one_side.cluster.first_look(command, one_side.situation)
+
+
+def start(one_side: OneSided, *machines: str) -> None:
+    """Switch machines on, named without the `acd-`."""
+    for machine in machines:
+        one_side.cluster.power_on(f"acd-{machine}")
+
+
+def back_again(one_side: OneSided) -> None:
+    """All machines are on, and no node is in standby."""
+    for machine in tuple(one_side.cluster.off):
+        one_side.cluster.power_on(machine)
+    one_side.cluster.standby.clear()
+    one_side.cluster.running.clear()
