@@ -61,7 +61,10 @@ class Auditors:
         self._writer: str | None = None
         self._last: dict[str, tuple[str | None, dict[str, dict[str, str] | None]]] = {}
         self.excused: set[str] = set()
-        """Hosts that a fault has taken the power from: their order is nobody's doing."""
+        """Hosts that a fault has struck and nobody has put right yet.
+
+        Their order is nobody's doing, and their pair may wait for a primary until somebody comes.
+        """
         self.violations: list[Violation] = []
 
     def start(self) -> None:
@@ -118,7 +121,7 @@ class Auditors:
             yield 2, f"the address of the {kind} pair is on {' and '.join(holders)}"
         if len(mounted) > 1:
             yield 2, f"the file system of the {kind} pair is mounted on {' and '.join(mounted)}"
-        if holders:
+        if holders or self.excused.intersection(pair.machines):
             self._without_primary.pop(kind, None)
         elif time.monotonic() - self._without_primary.setdefault(kind, time.monotonic()) > _MOVE_SECONDS:
             yield 2, f"the {kind} pair has no primary for more than {_MOVE_SECONDS:g} s"

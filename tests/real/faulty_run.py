@@ -37,11 +37,6 @@ SHORT = {
     "attempts": 2,
 }
 """What is waited for in vain here; a busy machine needs the rest."""
-NOBODY = {f"the {pair} pair has no primary for more than 20 s" for pair in ("storage", "load balancer")}
-"""Auditors may say so while a person puts it right.
-
-That it was at such a time is not checked: a fault run lets it pass whenever.
-"""
 _WITHIN = 90.0
 """Seconds from one decision to the next question, on a busy machine."""
 

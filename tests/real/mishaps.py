@@ -14,6 +14,7 @@ from inventory.models import Pair, Replication
 from lab.real.database import Local
 from lab.real.furnish import SCHEMA
 from lab.real.lab import RealLab
+from lab.real.pacemaker import SHARE
 from tests.deploy.test_sudoers import FILE
 from tests.real.rights import SUDOERS, write
 
@@ -133,7 +134,7 @@ async def _restart_sshd(lab: RealLab, host: str) -> None:
 
 
 async def power_cut(lab: RealLab, *hosts: str) -> None:
-    """Take their power away: the order in which hosts go is nobody's doing then."""
+    """Take their power away, which excuses them until they are back."""
     lab.auditors.excused.update(hosts)
     await asyncio.gather(*(lab.outlets[host].cut() for host in hosts))
 
@@ -145,7 +146,7 @@ async def power_back(lab: RealLab, *hosts: str) -> None:
 
 
 async def are_back(lab: RealLab, *hosts: str) -> None:
-    """Wait until hosts that are on are what they were."""
+    """Wait until hosts that are on are what they were: from now on they have no excuse."""
     for host in hosts:
         await lab.until(partial(_is_served, lab, host), f"no load balancer finds {host} DOWN")
         for link in lab.inventory.database.replication:
@@ -154,6 +155,7 @@ async def are_back(lab: RealLab, *hosts: str) -> None:
         pair = _pair_of(lab, host)
         if pair is not None:
             await lab.until(partial(_has_joined, lab, pair, host), f"{host} is online in its pair, which is somewhere")
+    lab.auditors.excused.difference_update(hosts)
 
 
 async def switch_on(lab: RealLab, *hosts: str) -> None:
@@ -259,6 +261,19 @@ def _far_nodes(lab: RealLab) -> list[str]:
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def nothing_to_mount(lab: RealLab, host: str) -> AsyncIterator[None]:
+    """A storage host that lacks what is to be mounted; a person tells Pacemaker when it is there again."""
+    lab.auditors.excused.add(host)
+    await do(lab, host, "mv", SHARE, f"{SHARE}.away")
+    try:
+        yield
+    finally:
+        await do(lab, host, "mv", f"{SHARE}.away", SHARE)
+        await do(lab, host, "pcs", "resource", "cleanup")
+        await are_back(lab, host)
 
 
 async def moved_by_hand(lab: RealLab, pair: Pair, to: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lab.real import auditors
 from lab.real.lab import RealLab
 from lab.real.site import MONITOR
-from tests.real.mishaps import do
+from tests.real.mishaps import do, moved_by_hand
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -25,6 +26,17 @@ async def test_an_address_on_both_nodes(normal: RealLab) -> None:
     await host.run("ip", "address", "add", f"{address}/16", "dev", "eth0")
     await seen(normal, 2, "the address of the load balancer pair is on acd-lb1 and acd-lb2")
     await host.run("ip", "address", "del", f"{address}/16", "dev", "eth0")
+
+
+async def test_a_pair_without_a_primary(normal: RealLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditors, "_MOVE_SECONDS", 2.0)
+    pair = normal.inventory.pairs.load_balancer
+    await do(normal, "acd-lb1", "pcs", "node", "standby", "--all")
+    await seen(normal, 2, "the load balancer pair has no primary for more than 2 s")
+    await do(normal, "acd-lb1", "pcs", "node", "unstandby", "--all")
+    await normal.until(lambda: bool(normal.truth.holders(pair.address, pair.machines)), "somebody holds the address")
+    await moved_by_hand(normal, pair, "acd-lb1")
+    await normal.until(normal.is_normal, "the pair is as it was")
 
 
 async def test_every_server_of_a_backend_in_maint(normal: RealLab) -> None:
