@@ -325,17 +325,23 @@ def nothing_is_lost(situation: Situation, machine: str, facts: Facts) -> Verdict
     if unseen:
         return not_seen(condition, unseen, facts)
     seen = {r: fact for r in staying if (fact := facts.replication(r))}
-    problems = {r: p for r, fact in seen.items() if (p := replication_problem(inventory, fact, machine))}
-    if problems and all(_has_replayed_all_it_got(inventory, seen[replica], machine) for replica in problems):
-        return warned(condition, f"{_each(problems)}; {machine} answers no more, all that was received is replayed")
-    # Who replicates proves by its position that it has all: just connected it lags by nothing and has got nothing.
-    problems |= {r: p for r in staying if r not in problems and (p := replay_problem(facts, r, machine))}
+    broken = {r: p for r, fact in seen.items() if (p := replication_problem(inventory, fact, machine))}
+    cut_off = {r: p for r, p in broken.items() if _has_replayed_all_it_got(inventory, seen[r], machine)}
+    lacking = {r: p for r in staying if (p := replay_problem(facts, r, machine))}
+    problems = {r: p for r, p in broken.items() if r not in cut_off} | lacking
     if problems:
         return failed(condition, _each(problems), "Wait for the replication, or repair it; then retry.")
-    unseen = [ReplayOn(machine=r, source=machine) for r in staying if facts.replay(r, machine) is None]
+    # A position proves that a replica has all: just connected it lags by nothing and has got nothing. Only where the
+    # master tells nobody any more what it wrote, having replayed all that was received is all there can be.
+    unproved = [r for r in staying if facts.replay(r, machine) is None]
+    answers = len(unproved) < len(staying)
+    unseen = [ReplayOn(machine=r, source=machine) for r in unproved if answers or r not in cut_off]
     if unseen:
         return not_seen(condition, unseen, facts)
-    return passed(condition, ", ".join(staying))
+    if not cut_off:
+        return passed(condition, ", ".join(staying))
+    silent = f"{machine} answers no more, all that was received is replayed"
+    return warned(condition, f"{_each(cut_off)}; {silent if unproved else 'by its position it has all'}")
 
 
 def _each(problems: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from procedure.instructions import EndConnections, EndServerSessions, Instructio
 from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
-from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown, warned
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown, warned, worst
 
 USUAL_DRAIN = timedelta(minutes=1)
 """With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
@@ -67,7 +67,10 @@ class _NobodyConnected(Command):
             return passed(condition, "; ".join(v.reason for v in answers))
         reason = "; ".join(f"{v.condition}: {v.reason}" for v in bad)
         step = steps_of(bad)
-        return bad[0].model_copy(update={"condition": condition, "reason": reason, "next_step": step})
+        # Where one can't be told, the others' sessions are not all there are.
+        answer = worst(bad)
+        chosen = next(verdict for verdict in bad if verdict.answer is answer)
+        return chosen.model_copy(update={"condition": condition, "reason": reason, "next_step": step})
 
     def sessions_left(self, situation: Situation, facts: Facts) -> tuple[SessionCount, ...]:
         """By the server they are with, and by the machine and account they come from."""

@@ -63,6 +63,29 @@ def test_a_replica_that_has_just_connected_lags_by_nothing_and_keeps_its_master_
     assert "GTID 0-1-30 of acd-dbm1" in verdicts[0].reason
 
 
+def test_a_replica_that_is_cut_off_vouches_for_no_other_and_not_against_its_position(
+    situation: Situation, facts: Facts
+) -> None:
+    command = ShutDownMachine(machine="acd-dbm1")
+    of_master, of_replica = (ReplayOn(machine=name, source="acd-dbm1") for name in ("acd-dbm2", "acd-dbs2"))
+    cut_off = channel_with(facts, "acd-dbm2", io="Connecting", lag_seconds=None, caught_up=True)
+    silent = channel_with(cut_off, "acd-dbs2", io="Connecting", lag_seconds=None, caught_up=True)
+    lacking = ReplayFact(lacking="0-1-30 (it is at 0: 12)")
+
+    answers = [
+        next(v.answer for v in command.conditions(situation, f) if "has replayed" in v.condition)
+        for f in (
+            unseen(unseen(silent, of_master), of_replica),
+            seen(cut_off, of_replica, lacking),
+            seen(cut_off, of_master, lacking),
+            unseen(cut_off, of_replica),
+            unseen(cut_off, of_master),
+        )
+    ]
+
+    assert answers == [Answer.WARN, Answer.FAIL, Answer.FAIL, Answer.UNKNOWN, Answer.UNKNOWN]
+
+
 # --- replication ------------------------------------------------------------------------------------------------------
 
 

@@ -30,6 +30,15 @@ def test_the_drain_is_not_over_where_writes_no_longer_go(situation: Situation, f
     assert "writes go to acd-dbm2" in verdict.reason
 
 
+def test_nobody_knows_who_is_left_where_one_of_the_lists_is_not_seen(situation: Situation, facts: Facts) -> None:
+    caller = servers_with(idle(facts), "acd-lb1", "web/acd-jb1", sessions=2)
+
+    verdict = DRAINED.wanted(situation, unseen(caller, SessionsOn(machine="acd-dbm1")))
+
+    assert verdict.answer is Answer.UNKNOWN
+    assert "web/acd-jb1: 2" in verdict.reason
+
+
 def test_only_the_master_that_takes_the_writes_is_dumped(situation: Situation, facts: Facts) -> None:
     elsewhere = servers_with(facts, "acd-lb1", "db/acd-dbm1", up=False, status="DOWN")
     lost = unseen(facts, BalancerOn(machine="acd-lb1"))
