@@ -59,7 +59,6 @@ class Auditors:
         self._standing: set[tuple[int, str]] = set()
         self._without_primary: dict[str, float] = {}
         self._writer: str | None = None
-        self._last: dict[str, tuple[str | None, dict[str, dict[str, str] | None]]] = {}
         self.excused: set[str] = set()
         """Hosts that a fault has struck and nobody has put right yet.
 
