@@ -25,6 +25,8 @@ May = Callable[[Sequence[str]], bool]
 
 SPECIFICATION = re.compile(r"(?P<user>\S+) (?P<hosts>.+?) = \(root\) NOPASSWD: (?P<commands>.+)")
 ALIAS = re.compile(r"(?P<kind>Host|Cmnd)_Alias (?P<name>[A-Z][A-Z0-9_]*) = (?P<members>.+)")
+_NOT_READ = re.compile(r'^!|""|\\[^,:=\\]|\[[!^]')
+"""Exceptions, "no arguments", escapes of other characters, sets that exclude: sudo knows them, the file has none."""
 UNESCAPED = re.compile(r"(?<!\\),\s*")
 
 
@@ -62,7 +64,11 @@ class Sudoers:
 
 
 def adapted(text: str, inventory: Inventory) -> str:
-    """The file with the inventory's values where its header tells the engineer to put them, but for other machines."""
+    """The file with the inventory's values where its header tells the engineer to put them, but for other machines.
+
+    Raises:
+        ValueError: what is to be replaced is not there.
+    """
     seconds = math.ceil(inventory.timings.backup.total_seconds())
     for reference, here in (
         ("failover-reference-", f"failover-{inventory.cluster}-"),
@@ -70,6 +76,8 @@ def adapted(text: str, inventory: Inventory) -> str:
         ("/etc/failover/backup.cnf", inventory.backup.defaults_file),
         ("/srv/backup/", f"{inventory.backup.directory.rstrip('/')}/"),
     ):
+        if reference not in text:
+            raise ValueError(f"{reference!r} stands nowhere in the file, and is to become {here!r}")
         text = text.replace(reference, here)
     return text
 
@@ -113,7 +121,8 @@ def read(text: str) -> list[Rule]:
     """The rules for the account `failover`, with aliases filled in.
 
     Raises:
-        ValueError: a line of another form, or an alias that nothing uses.
+        ValueError: a line of another form or for another account, what only sudo understands, or an alias that nothing
+            uses.
     """
     hosts: dict[str, list[str]] = {}
     commands: dict[str, list[str]] = {}
@@ -125,8 +134,7 @@ def read(text: str) -> list[Rule]:
             if alias["name"] in {*hosts, *commands}:
                 raise ValueError(f"{alias['name']} stands twice")
             named[alias["name"]] = _filled_in(alias["members"], named, used)
-        elif specification := SPECIFICATION.fullmatch(line):
-            assert specification["user"] == "failover"
+        elif (specification := SPECIFICATION.fullmatch(line)) and specification["user"] == "failover":
             allowed = _filled_in(specification["commands"], commands, used)
             rules += [Rule(h, c) for h in _filled_in(specification["hosts"], hosts, used) for c in allowed]
         elif line != "Defaults:failover !requiretty":
@@ -144,6 +152,8 @@ def _lines(text: str) -> list[str]:
 def _filled_in(members: str, aliases: dict[str, list[str]], used: set[str]) -> list[str]:
     found = []
     for member in UNESCAPED.split(members):
+        if _NOT_READ.search(member):
+            raise ValueError(member)
         used.add(member)
         found += aliases.get(member, [member])
     return found

@@ -18,6 +18,7 @@ from typing import Any
 from inventory.loading import load
 from lab.environment import environment_file
 from lab.real.control import RealControl
+from lab.real.holding import TakenError, holder, only_one
 from lab.real.host import HostError
 from lab.real.image import ImageError
 from lab.real.lab import RealLab, RealLabError, clean_up
@@ -34,7 +35,7 @@ _UP_SECONDS = 600.0
 _DOWN_SECONDS = 60.0
 _OPTIONS = [option.name for option in fields(Options)]
 _Work = Callable[[Places, argparse.Namespace], int]
-_MISTAKES = (ImpossibleError, RealLabError, ImageError, HostError, NetworkError)
+_MISTAKES = (TakenError, RealLabError, ImageError, HostError, NetworkError)
 
 
 def main(argv: list[str]) -> int:
@@ -93,8 +94,6 @@ def _up(places: Places, given: argparse.Namespace) -> int:
         return 0
     places.home.mkdir(parents=True, exist_ok=True)
     options = [f"--{name}={getattr(given, name)}" for name in _OPTIONS] + ["--no-callers"] * given.no_callers
-    if _running(places) is None:
-        places.ready.unlink(missing_ok=True)
     with places.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "lab", "real", "up", "--foreground", *options],
@@ -109,7 +108,7 @@ def _up(places: Places, given: argparse.Namespace) -> int:
 def _await_ready(places: Places, process: subprocess.Popen[bytes]) -> int:
     until = time.monotonic() + _UP_SECONDS
     while time.monotonic() < until and process.poll() is None:
-        ready = _running(places)
+        ready = _told(places)
         if ready and ready["pid"] == process.pid:
             print(json.dumps(ready))
             return 0
@@ -161,24 +160,31 @@ def _ready(lab: RealLab, control: RealControl) -> dict[str, Any]:
     }
 
 
-def _running(places: Places) -> dict[str, Any] | None:
-    """What the running lab said when it was ready; None: none runs."""
+def _told(places: Places) -> dict[str, Any] | None:
     try:
         ready: dict[str, Any] = json.loads(places.ready.read_text(encoding="utf-8"))
-        os.kill(ready["pid"], 0)
     except (OSError, ValueError):
         return None
     return ready
 
 
+def _running(places: Places) -> dict[str, Any] | None:
+    """What the running lab said when it was ready; None: none runs. A number alone may be a stranger's by now."""
+    ready = _told(places)
+    return ready if ready and ready["pid"] == holder(places) else None
+
+
 def _down(places: Places, _: argparse.Namespace) -> int:
-    ready = _running(places)
-    if ready:
+    if ready := _running(places):
         os.kill(ready["pid"], signal.SIGTERM)
         until = time.monotonic() + _DOWN_SECONDS
-        while time.monotonic() < until and Path(f"/proc/{ready['pid']}").exists():
+        while holder(places) == ready["pid"]:
+            if time.monotonic() > until:
+                raise RealLabError(f"process {ready['pid']} does not end: kill -9 {ready['pid']}, then once more")
             time.sleep(_LOOK_SECONDS)
-    clean_up(places)
+    # What is left of one that was killed. Not of one that a test or a demo has started: that is still held.
+    with only_one(places):
+        clean_up(places)
     return 0
 
 

@@ -13,7 +13,7 @@ _PARAMETER = (
     '<parameter name="{}" required="{}"><content type="string"/><shortdesc lang="en">{}</shortdesc></parameter>'
 )
 _PATIENCE = 15
-"""Seconds for the controller, which shares a busy machine with all hosts; Pacemaker itself waits for 20."""
+"""Seconds for the controller, which shares a busy machine with all hosts. Below the 20 of Pacemaker for a monitor."""
 _ACTIONS = ("on", "off", "reboot", "status", "monitor", "list", "metadata")
 _METADATA = f"""<?xml version="1.0" ?>
 <resource-agent name="fence_lab" shortdesc="Power controller of the real lab">

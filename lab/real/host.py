@@ -8,6 +8,7 @@ import ctypes
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ _BECOME = Path(__file__).with_name("become_host.sh")
 _PR_SET_PDEATHSIG = 1  # prctl(2): nothing is left behind when the lab's process is killed
 _POWER_BUTTON = signal.SIGRTMIN + 4  # systemd(1): an orderly power-off
 _LOOK_SECONDS = 0.005
+_KILL_SECONDS = 10.0
 _BOOT_SECONDS = 20.0
 _ENVIRONMENT = ("PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root")
 
@@ -269,12 +271,27 @@ def network_card_exists(card: str) -> bool:
 
 
 def kill_cgroup(group: Path) -> None:
-    """Kill everything in a control group and below."""
+    """Kill everything in a control group and below, and wait until it is gone.
+
+    Raises:
+        HostError: something of it does not end.
+    """
+    until = time.monotonic() + _KILL_SECONDS
+    while pids := _in(group):
+        if time.monotonic() > until:
+            raise HostError(f"processes {', '.join(map(str, pids))} of {group} do not end, though they were killed")
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _in(group: Path) -> list[int]:
+    pids: list[int] = []
     for procs in group.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):
-            for pid in procs.read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+            pids += map(int, procs.read_text().split())
+    return pids
 
 
 def remove_cgroup(group: Path) -> None:

@@ -7,11 +7,9 @@ async with RealLab.start() as lab:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from lab.callers import AgentSession, RequestCaller, SessionLength, Sessions
 from lab.real import database, network
 from lab.real.auditors import Auditors
 from lab.real.furnish import FRONTENDS, Durations, Furnisher, plans
+from lab.real.holding import only_one
 from lab.real.host import Host, kill_cgroup, remove_cgroup
 from lab.real.image import image
 from lab.real.pacemaker import POWER_PORT
@@ -66,6 +65,7 @@ class RealLab:
         self.callers: RequestCaller | None = None
         self.agents: Sessions | None = None
         self._normal: dict[str, Any] = {}
+        self._parts = AsyncExitStack()
 
     @classmethod
     @asynccontextmanager
@@ -87,15 +87,19 @@ class RealLab:
 
         Raises:
             ImpossibleError: this machine can't carry it; with what is missing.
+            TakenError: another lab runs here.
             RealLabError: it does not come to its normal state.
         """
         lab = cls(places or Places.default(), options or Options(), durations or Durations())
         refuse_where_impossible()
         async with AsyncExitStack() as stack:
-            stack.enter_context(_only_one())
+            stack.enter_context(only_one(lab.places))
+            clean_up(lab.places)
             stack.callback(clean_up, lab.places)
-            await lab._begin(callers=callers)
-            stack.push_async_callback(lab._end)
+            stack.push_async_callback(lab._parts.aclose)
+            base = await lab._image()
+            lab.site = derive(lab.places.site, lab.options)
+            await lab._begin(base, callers=callers)
             yield lab
 
     # --- what a test or a demo looks at ------------------------------------------------------------------------------
@@ -141,25 +145,29 @@ class RealLab:
     async def reset(self) -> None:
         """Begin anew with hosts that have never run: same addresses, keys and secrets."""
         callers = self.callers is not None
-        await self._end(site=False)
-        await self._begin(callers=callers, site=False)
+        await self._parts.aclose()
+        await self._begin(await self._image(), callers=callers)
 
     # --- beginning and end -------------------------------------------------------------------------------------------
 
-    async def _begin(self, *, callers: bool, site: bool = True) -> None:
+    async def _image(self) -> Path:
         began = time.monotonic()
-        if site:
-            clean_up(self.places)
         base = await asyncio.to_thread(image, self.places.home)
         self._took("image", began)
+        return base
+
+    async def _begin(self, base: Path, *, callers: bool) -> None:
+        """Start part after part. What has begun is ended with the lab, also where the next part does not begin."""
         began = time.monotonic()
-        if site:
-            self.site = derive(self.places.site, self.options)
         self._furnish(base)
+        self._parts.callback(network.down)
         network.up()
+        self._parts.push_async_callback(self._destroy_hosts)
         self.windows = SimulatedWindowsMachines(self.site)
+        self._parts.push_async_callback(self.windows.stop)
         await self.windows.start()
         self.power = PowerController(network.CONTROLLER, POWER_PORT, self.outlets)
+        self._parts.push_async_callback(self.power.stop)
         await self.power.start()
         await asyncio.gather(*(host.power_on() for host in self.hosts.values()))
         self._took("boot", began)
@@ -171,14 +179,18 @@ class RealLab:
         self._took("settle", began)
         self._normal = await self.truth.whole()
         self.auditors = Auditors(self)
+        self._parts.push_async_callback(self.auditors.stop)
         self.auditors.start()
         if callers:
-            address = self.inventory.pairs.load_balancer.address
-            url = f"http://{address}:{FRONTENDS['web']}"
-            self.callers = RequestCaller(f"{url}/CarrierPortal/login", interval_seconds=_CALL_SECONDS)
-            self.callers.start()
-            self.agents = Sessions(AgentSession(url), count=_AGENTS, length=_AGENT_SECONDS)
-            self.agents.start()
+            self._begin_calling()
+
+    def _begin_calling(self) -> None:
+        url = f"http://{self.inventory.pairs.load_balancer.address}:{FRONTENDS['web']}"
+        self.callers = RequestCaller(f"{url}/CarrierPortal/login", interval_seconds=_CALL_SECONDS)
+        self.agents = Sessions(AgentSession(url), count=_AGENTS, length=_AGENT_SECONDS)
+        for users in (self.agents, self.callers):
+            self._parts.push_async_callback(users.stop)
+            users.start()
 
     def _took(self, what: str, since: float) -> None:
         self.times[what] = round(time.monotonic() - since, 2)
@@ -280,19 +292,8 @@ class RealLab:
         except TimeoutError:
             raise RealLabError(f"not so within {seconds:g} s: {what}") from None
 
-    async def _end(self, *, site: bool = True) -> None:
-        del site
-        if self.callers is not None:
-            await self.callers.stop()
-            self.callers = None
-        if self.agents is not None:
-            await self.agents.stop()
-            self.agents = None
-        await self.auditors.stop()
-        await self.power.stop()
-        await self.windows.stop()
+    async def _destroy_hosts(self) -> None:
         await asyncio.gather(*(host.destroy() for host in self.hosts.values()))
-        network.down()
 
 
 def clean_up(places: Places) -> None:
@@ -311,14 +312,3 @@ def _answers(host: Host) -> bool:
     except (pymysql.Error, OSError):
         return False
     return True
-
-
-@contextlib.contextmanager
-def _only_one() -> Iterator[None]:
-    """Bridges and addresses are fixed, so there is one lab at a time in a network namespace; and so is this name."""
-    with socket.socket(socket.AF_UNIX) as name:
-        try:
-            name.bind("\0failover-lab")
-        except OSError:
-            raise RealLabError("another real lab runs on this machine: python -m lab real status") from None
-        yield

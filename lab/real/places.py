@@ -38,6 +38,11 @@ class Places:
         return self.home / "ready.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process whose lab is here, and says its number."""
+        return self.home / "lock"
+
+    @property
     def cgroup(self) -> Path:
         """Control group of all hosts."""
         return cgroup_root() / f"failover-lab-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"

@@ -113,6 +113,23 @@ def test_arguments_are_those_of_the_rule_and_a_bare_program_takes_any() -> None:
     assert Rule("acd-jb1", "/usr/bin/true").allows("acd-jb1", ("true", "again"))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "failover acd-jb1 = (root) NOPASSWD: !/usr/bin/true",
+        'failover acd-jb1 = (root) NOPASSWD: /usr/bin/true ""',
+        r"failover acd-jb1 = (root) NOPASSWD: /usr/bin/true \*",
+        "failover acd-jb1 = (root) NOPASSWD: /usr/bin/true [^a]",
+        "another acd-jb1 = (root) NOPASSWD: /usr/bin/true",
+        "failover acd-jb1 = (root) /usr/bin/true",
+    ],
+)
+def test_what_is_not_read_as_sudo_does_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        read(line)
+    assert str(refused.value) in line
+
+
 # --- which sites ------------------------------------------------------------------------------------------------------
 
 

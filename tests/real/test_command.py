@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.real.holding import only_one
 from lab.real.image import image
 from lab.real.network import CONTROLLER, MAC
+from lab.real.pacemaker import POWER_PORT
 from lab.real.places import Places, cgroup_root
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +44,17 @@ class Typing:
             text=True,
             check=False,
         )
+
+    @contextmanager
+    def taken_port(self, port: int) -> Iterator[None]:
+        """Somebody else listens there."""
+        listens = f"import socket; s = socket.create_server(('', {port})); print(); input()"
+        inside = ["nsenter", "--target", str(self._network), "--net", sys.executable, "-c", listens]
+        with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            other.stdout.readline()
+            yield
+            other.kill()
 
     def links(self) -> str:
         """Network cards and routes."""
@@ -100,7 +114,7 @@ def test_up_looked_at_disturbed_and_down(typing: Typing) -> None:
     assert "there is no host 'acd-jb9'" in typing.run("ssh", "acd-jb9").stderr
     again = typing.run("up")
     assert again.returncode == 1
-    assert "another real lab runs on this machine" in again.stderr
+    assert f"another real lab runs on this machine: process {json.loads(up.stdout)['pid']} has it" in again.stderr
 
     assert json.loads(typing.run("power", "cut", "acd-jb1").stdout) == {"host": "acd-jb1", "power": "off"}
     assert _status(typing)["hosts"]["acd-jb1"] == "off"
@@ -164,3 +178,30 @@ def test_an_archive_that_is_not_reached_is_told_from_an_image_that_is_wrong(poss
     )
     assert built.returncode == 1
     assert "lab.real.image.ArchiveError: mmdebstrap ended with" in built.stderr
+
+
+def test_what_is_not_its_own_is_left_alone(typing: Typing) -> None:
+    """A number that is a stranger's by now, and a lab that a test has started."""
+    places = Places(typing.home)
+    with subprocess.Popen(["sleep", "infinity"]) as stranger:
+        places.ready.write_text(json.dumps({"pid": stranger.pid, "directory": str(typing.home)}))
+        assert "no real lab runs here" in typing.run("status").stderr
+        with only_one(places):
+            down = typing.run("down")
+            assert down.returncode == 1
+            assert f"process {os.getpid()} has it. End it first" in down.stderr
+            assert places.ready.exists()
+        assert typing.run("down").returncode == 0
+        assert not places.ready.exists()
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_one_that_does_not_come_up_leaves_nothing(typing: Typing) -> None:
+    before = typing.links()
+    with typing.taken_port(POWER_PORT):
+        up = typing.run("up", "--no-callers")
+    assert up.returncode == 1
+    assert "address already in use" in up.stderr
+    assert typing.links() == before
+    assert left_of(typing.home) == []

@@ -173,11 +173,10 @@ async def test_a_health_check_without_a_right_ends_before_anything_is_touched(no
     situation = Situation(normal.inventory, "vm-host-1")
     async with hands_for(normal) as hands, less_sudo(normal, ["acd-store1"], "FAILOVER_SEE_PAIR"):
         facts = Facts(observations=await hands.observe_all(health_check.subjects(normal.inventory)))
-    against = [v for v in health_check.judge(situation, facts) if not v.allows]
+    # The Windows machines are simulated beside the hosts, and have nothing of this file.
+    against = [v for v in health_check.judge(situation, facts) if not v.allows and "WinRM" not in v.reason]
     assert against
     for verdict in against:
-        if "WinRM" in verdict.reason:
-            continue
         assert verdict.answer is Answer.UNKNOWN
         assert "acd-store1: sudo refused `c" in verdict.reason
         assert f"llow {ALLOW}" in verdict.next_step
