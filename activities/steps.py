@@ -81,7 +81,8 @@ class StepActivities:
             self._must_be_mine(order.cluster, order.inventory_digest)
             async with _heartbeater() as heartbeat:
                 heartbeat.tell(f"observing: {len(order.subjects)} subjects")
-                return Observed(observations=await self._hands.observe_all(order.subjects))
+                observations = await self._hands.observe_all(order.subjects)
+                return Observed(observations=observations, asked=len(order.subjects))
 
     @activity.defn(name=SEE_FACTS)
     async def see_facts(self, order: SeeOrder) -> Seen:

@@ -73,6 +73,13 @@ class Observed(Value):
     """What was observed, one observation for each subject, in the order of the subjects."""
 
     observations: tuple[Observation, ...] = ()
+    asked: int | None = None
+    """For how many subjects: of one that is missing nothing is known. None: a worker that did not say."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether something was seen of each subject, as far as can be told."""
+        return len(self.observations) == self.asked if self.asked is not None else bool(self.observations)
 
 
 class DrawUpOrder(RunOrder):

@@ -117,6 +117,7 @@ class Drains:
         """The time for which the run was paused does not count."""
         for drain in self._under_way.values():
             drain.paused = False
+            drain.unseen_since = None  # Nobody has looked meanwhile.
             drain.deadline = moved(drain.deadline, drain.since, paused, now)
             drain.tell()
 

@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from procedure.drawing_up import DrawnUp, Intent, first_gate
     from procedure.facts import Facts, Observation
     from procedure.material import Statement
+    from procedure.orders import Observed
     from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
@@ -36,9 +37,7 @@ with workflow.unsafe.imports_passed_through():
 
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
 A_BLIND_WAIT_IS_TOLD = "a-blind-wait-is-told"
-"""Patch: runs recorded before it waited until the deadline, also where nobody answered."""
-EACH_SUBJECT_IS_SEEN = "each-subject-is-seen"
-"""Patch: rounds of runs begun before it were asked for what an earlier version looked at, which may be less."""
+"""Patch: runs recorded before it waited until the deadline, also where nobody answered, and gave more time to that."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,6 @@ class Executor:
     """Activities of each step so far."""
     _held: list[str] = field(default_factory=list)
     """Steps that don't begin yet, since an upkeep that they end is at work."""
-    _each_is_seen: bool = True
-    """Whether a round that lacks a subject is unknown."""
     _steps_are_over: bool = False
     _cleaning_up: bool = False
     _workers: Workers = field(init=False)
@@ -96,7 +93,8 @@ class Executor:
 
     async def observe(self, rounds: tuple[Step, ...]) -> Facts:
         """Observe all rounds of the health check at the same time."""
-        self._each_is_seen = workflow.patched(EACH_SUBJECT_IS_SEEN)
+        # Runs that may be open have this mark in their history; what it told apart is told by `Observed` now.
+        workflow.deprecate_patch("each-subject-is-seen")
         self.ledger.plan(rounds)
         interrupting = asyncio.create_task(self._interrupt_when_aborted())
         try:
@@ -108,21 +106,20 @@ class Executor:
     async def _observe_round(self, step: Step) -> tuple[Observation, ...]:
         action = step.action
         assert isinstance(action, Observe)  # noqa: S101 - narrows the type; rounds hold nothing else
-        seen: tuple[Observation, ...] = ()
+        seen = Observed()
         for attempt in range(self._workers.attempts):
             await self._resumed()
             self.ledger.begin(step.id, workflow.now())
             self.changed()
             seen = await self._workers.observe(step.id, step.title, action.subjects, attempt)
-            lost = any(observation.trouble == "transient" for observation in seen)
+            lost = any(observation.trouble == "transient" for observation in seen.observations)
             if not lost or self._aborted or attempt + 1 == self._workers.attempts:
                 break
             await workflow.sleep(min(FIRST_RETRY * 2**attempt, LONGEST_RETRY))
-        complete = len(seen) == len(action.subjects) if self._each_is_seen else bool(seen)
-        known = complete and all(observation.fact is not None for observation in seen)
+        known = seen.complete and all(observation.fact is not None for observation in seen.observations)
         self.ledger.end(step.id, Outcome.DONE if known else Outcome.UNKNOWN, workflow.now())
         self.changed()
-        return seen
+        return seen.observations
 
     # The plan
 
@@ -242,7 +239,7 @@ class Executor:
         """What is tried next, as people decide; None: nothing, the step is over."""
         forced = wanted.forced()
         while True:
-            can_force, can_extend = forced is not None, wanted.in_slices
+            can_force, can_extend = forced is not None, self._can_extend(wanted, problem)
             answer = await self._ask_about(step, problem, can_force=can_force, can_extend=can_extend)
             if answer is None or isinstance(answer, Skip):
                 return None
@@ -256,6 +253,11 @@ class Executor:
             if self._gives_up:
                 self.ledger.leave(step.id, workflow.now())
                 return None
+
+    def _can_extend(self, wanted: Command, problem: StepProblem) -> bool:
+        """Whether more time would help: not where nobody can tell what is waited for."""
+        ran_out = problem.kind != "unknown"
+        return wanted.in_slices and (ran_out or not workflow.patched(A_BLIND_WAIT_IS_TOLD))
 
     async def _is_approved(self, step: Step, forced: Command, name: GateName, problem: StepProblem) -> bool:
         """Ask at a gate of its own. Who rejects it is asked again what to do about the problem."""

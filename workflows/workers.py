@@ -68,12 +68,10 @@ class Workers:
         # What only looks or waits. In the order it was begun, so that a replay interrupts in the same order.
         self._interruptible: dict[workflow.ActivityHandle[Any], None] = {}
 
-    async def observe(
-        self, step_id: str, title: str, subjects: tuple[Subject, ...], attempt: int
-    ) -> tuple[Observation, ...]:
+    async def observe(self, step_id: str, title: str, subjects: tuple[Subject, ...], attempt: int) -> Observed:
         """Have subjects observed; nothing, if the run is aborted. What can't be observed says why."""
         if self._aborted():
-            return ()
+            return Observed()
         timings = self._situation.inventory.timings
         order = ObserveOrder(
             step_id=step_id,
@@ -93,17 +91,18 @@ class Workers:
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         try:
-            return (await self._interruptibly(handle)).observations
+            return await self._interruptibly(handle)
         except ActivityError as error:
             if is_cancelled_exception(error) and not self._aborted():
                 raise  # The workflow itself was cancelled: that says nothing about the cluster.
             problem = problem_of(error, step_id, "an observation")
-            return tuple(
+            unseen = tuple(
                 Observation(
                     subject=subject, at=workflow.now(), source=step_id, problem=problem.text, trouble="not understood"
                 )
                 for subject in subjects
             )
+            return Observed(observations=unseen, asked=len(subjects))
 
     async def see(self, name: str, gate: Gate) -> Seen | StepProblem:
         """Have somebody look at what a gate watches, in an activity of that id; at nothing, if the run is aborted."""

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from temporalio.client import Client
 
 from procedure.facts import Session
+from procedure.reports import Outcome, StepReport
+from procedure.verdicts import unknown
 from tests.workflows.driving import Run, start, step_of
 from tests.workflows.paper_world import PaperWorld, failure
 from workflows.status import StepState
@@ -74,6 +76,25 @@ async def drain_extended_and_forced(client: Client, world: PaperWorld) -> Run:
     return run
 
 
+async def drain_unseen(client: Client, world: PaperWorld) -> Run:
+    """Nobody can tell who is left, until it is tried again."""
+    at = datetime.now(UTC)
+    verdict = unknown("no session is active", "connection lost", "Look at the database.")
+    world.trouble(
+        DRAIN,
+        *(
+            StepReport(outcome=Outcome.NOT_YET, verdicts=(verdict,), began=at, ended=at + timedelta(minutes=i))
+            for i in range(3)
+        ),
+    )
+    run = await start(client, world, HOST)
+    await run.approve("before_start")
+    await run.waiting(DRAIN)
+    await run.say("retry", {"step": DRAIN, "by": "ada"})
+    await run.approve("before_power_off", "functionality")
+    return run
+
+
 async def window_ended(client: Client, world: PaperWorld) -> Run:
     """Scheduled; its window ends while it waits at a problem, so the retry waits too."""
     world.trouble(STOP, failure("failed", "still running"))
@@ -90,5 +111,6 @@ async def window_ended(client: Client, world: PaperWorld) -> Run:
 CONTROLLED: dict[str, Callable[[Client, PaperWorld], Awaitable[Run]]] = {
     "paused": paused,
     "drain-extended-and-forced": drain_extended_and_forced,
+    "drain-unseen": drain_unseen,
     "window-ended": window_ended,
 }

@@ -188,7 +188,8 @@ class PaperWorld:
             self.attempts[order.step_id] += 1
             await self._troubled(order.step_id)
             self.cluster.now = await self.clock()
-            return Observed(observations=self.seen(self.cluster.facts(order.subjects)).observations)
+            seen = self.seen(self.cluster.facts(order.subjects)).observations
+            return Observed(observations=seen, asked=len(order.subjects))
 
         return observe
 
