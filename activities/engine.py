@@ -19,7 +19,7 @@ from procedure.facts import Facts, Observation
 from procedure.reports import Evidence, Outcome, StepProblem, StepReport
 from procedure.situation import Situation
 from procedure.subjects import Subject
-from procedure.verdicts import Answer, Verdict, steps_of
+from procedure.verdicts import Answer, Verdict, steps_of, with_retry
 
 MAX_EVIDENCE: Final = 20
 """A report keeps this many instructions and observations: enough to see what was done, few enough for a history."""
@@ -218,7 +218,7 @@ class Engine:
             machine=self.command.target,
             expected=sight.wanted.condition,
             seen=shortened(f"{trouble.machine}: {trouble.seen}. Afterwards: {_answered(sight.wanted)}"),
-            next_step=_sentence(_helps(trouble, sight.wanted)) or _NEXT[kind],
+            next_step=with_retry(_helps(trouble, sight.wanted)) or _NEXT[kind],
             report=self._report(Outcome.UNKNOWN, sight, verdicts),
         )
         raise StepInterrupted(problem) if isinstance(trouble, Transient) else StepStopped(problem)
@@ -315,7 +315,7 @@ class Engine:
             machine=self.command.target,
             expected="; ".join(verdict.condition for verdict in against),
             seen="; ".join(dict.fromkeys(_answered(verdict) for verdict in against)),
-            next_step=_steps(against) or _NEXT[kind],
+            next_step=with_retry(steps_of(against)) or _NEXT[kind],
             report=self._report(outcome, sight, verdicts or against),
         )
 
@@ -340,24 +340,11 @@ def _answered(verdict: Verdict) -> str:
     return shortened(verdict.reason) or verdict.answer.value
 
 
-def _steps(against: tuple[Verdict, ...]) -> str:
-    """What can be done about all of them, ending with what to tell the run."""
-    steps = steps_of(against)
-    return steps if not steps or "retry" in steps else f"{steps} When that is settled, retry."
-
-
 def _helps(trouble: SystemTrouble, wanted: Verdict) -> str:
     """Where the state was seen in spite of the trouble, it says more than the trouble; access is mended first."""
     if trouble.trouble != "rejected" and wanted.answer is Answer.FAIL and wanted.next_step:
         return wanted.next_step
     return trouble.next_step or wanted.next_step
-
-
-def _sentence(step: str) -> str:
-    """What can be done, ending with what to tell the run; empty if there is nothing."""
-    if not step:
-        return ""
-    return step if "retry" in step else f"{step[0].upper()}{step[1:].rstrip('.')}. Then retry."
 
 
 def _told(observation: Observation) -> str:

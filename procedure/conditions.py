@@ -56,8 +56,8 @@ def unblock_quorum(machine: str, partner: str) -> str:
     """What a person does about a node that has restarted alone."""
     # votequorum(5), wait_for_all: one of two nodes that restarts alone has to see the other first.
     return (
-        f"If {machine} has restarted, it waits for {partner}. See that {partner} is off, and only then "
-        f"`pcs quorum unblock` on {machine}, which takes it for off; then retry."
+        f"Look at `pcs status` on {machine}. If it has restarted, it waits for {partner}: see that {partner} is off, "
+        f"and only then `pcs quorum unblock` on {machine}, which takes it for off; then retry."
     )
 
 

@@ -15,7 +15,7 @@ from procedure.facts import BalancerFact, DrbdFact, Facts, ServerState
 from procedure.replication import replay_problem, replayed_words, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplayOn, ReplicationOn, Subject
-from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, unknown, with_retry, without_retry
+from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, together, unknown, with_retry
 from procedure.who import PAIR_WORDS, PairName
 
 
@@ -472,9 +472,8 @@ def not_seen(condition: str, subjects: list[Subject], facts: Facts, *, invariant
     unseen = [s for s in subjects if (seen := facts.observation(s)) is None or seen.fact is None]
     reasons = dict.fromkeys(_why(s, facts) for s in unseen)
     said = (o.next_step for s in unseen if (o := facts.observation(s)) and o.next_step)
-    steps = dict.fromkeys(without_retry(step) for step in said)
     reason = "; ".join(reasons) or f"{', '.join(s.key for s in subjects)}: what was seen does not decide it"
-    step = " ".join(f"{step[0].upper()}{step[1:].rstrip('.')}." for step in steps) or "See that it can be observed."
+    step = together(said) or "See that it can be observed."
     return unknown(condition, reason, with_retry(step), invariant=invariant)
 
 

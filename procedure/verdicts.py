@@ -10,8 +10,10 @@ from procedure.values import Value
 
 MOST_CONDITIONS = 3
 """Conditions that are named of those with one and the same reason: what is to be done is the same for all."""
-_RETRY = re.compile(r"(?:[,;] then retry|(?<=[.]) Then retry)[.]?$")
+_RETRY = re.compile(r"(?:[,;] then (?:retry|try again)|(?<=[.]) Then (?:retry|try again))[.]?$")
 """The word to the run at the end of what a person is told to do."""
+_SAID = re.compile(r"\b(?:retry|try again|abort)\b", re.IGNORECASE)
+"""A word to the run, wherever it stands."""
 
 
 class Answer(StrEnum):
@@ -107,28 +109,40 @@ def worst(verdicts: Iterable[Verdict]) -> Answer:
 def without_retry(step: str) -> str:
     """What can be done, without the word to the run at its end: who joins several says that once, behind them all."""
     said, found = _RETRY.subn("", step)
-    return f"{said.rstrip('.')}." if found else step
+    return _sentence(said) if found else step
 
 
 def with_retry(step: str) -> str:
-    """What can be done, and then the word to the run, unless it is there."""
-    return step if "retry" in step else f"{step} Then retry."
+    """What can be done, and then the word to the run, unless another one is there."""
+    if not step:
+        return ""
+    return _sentence(step) if _SAID.search(step) else f"{_sentence(step)} Then retry."
 
 
 def steps_of(against: Iterable[Verdict]) -> str:
     """What can be done about all of them, with the word to the run once; empty if nobody knows anything."""
-    said = dict.fromkeys(verdict.next_step for verdict in against if verdict.next_step)
-    if len(said) == 1 or not any("retry" in step for step in said):
-        return " ".join(said)
-    return with_retry(" ".join(dict.fromkeys(map(without_retry, said))))
+    return together(verdict.next_step for verdict in against)
+
+
+def together(steps: Iterable[str]) -> str:
+    """Several things that can be done, with the word to the run once, if it is there."""
+    said = tuple(dict.fromkeys(step for step in steps if step))
+    if len(said) < 2:
+        return "".join(said)
+    joined = " ".join(dict.fromkeys(_sentence(without_retry(step)) for step in said))
+    return with_retry(joined) if any(_SAID.search(step) for step in said) else joined
+
+
+def _sentence(step: str) -> str:
+    return f"{step[:1].upper()}{step[1:].rstrip('.')}."
 
 
 def told_together(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
-    """What does not hold and why: once for each reason, since a host that does not answer has ten machines."""
-    causes: dict[str, list[str]] = {}
+    """What does not hold and why: once for each cause, since a host that does not answer has ten machines."""
+    causes: dict[tuple[Answer, str, str], list[str]] = {}
     for verdict in verdicts:
-        causes.setdefault(verdict.reason, []).append(verdict.condition)
-    return tuple(f"{named_together(conditions)}: {reason}" for reason, conditions in causes.items())
+        causes.setdefault((verdict.answer, verdict.reason, verdict.next_step), []).append(verdict.condition)
+    return tuple(f"{named_together(conditions)}: {reason}" for (_, reason, _), conditions in causes.items())
 
 
 def named_together(conditions: list[str]) -> str:

@@ -16,7 +16,7 @@ from procedure.instructions import EndConnections, EndServerSessions, Instructio
 from procedure.invariants import behind_the_balancers, not_seen, takes_all_writes
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, SessionsOn, Subject
-from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, unknown, warned, worst
+from procedure.verdicts import Answer, Verdict, failed, passed, steps_of, together, unknown, warned, worst
 
 USUAL_DRAIN = timedelta(minutes=1)
 """With all software stopped only its last requests end; nobody is cut off, so it can take longer."""
@@ -235,7 +235,7 @@ def still_drained(inventory: Inventory, facts: Facts, *, accepted: bool) -> Verd
     if not against:
         return passed(condition, "; ".join(v.reason for v in answers))
     reason = "; ".join(f"{v.condition}: {v.reason}" for v in against)
-    step = f"{STOP_AGAIN} {' '.join(dict.fromkeys(v.next_step for v in against))}"
+    step = together((*(v.next_step for v in against), STOP_AGAIN))
     # HAProxy goes on trying servers that were stopped until its checks have seen it: such a call is over in a moment.
     passing = all(verdict.answer is Answer.FAIL for verdict in against)
     changed = against[0].model_copy(

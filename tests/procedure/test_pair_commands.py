@@ -170,7 +170,7 @@ def test_who_restarts_alone_gets_no_quorum_until_a_person_has_looked(
     assert check.wanted(situation, facts).answer is Answer.PASS, "where a cluster may run without"
     verdict = check.wanted(situation, resource_with(facts, "acd-store2", "vip", role="Stopped", nodes=()))
     assert verdict.reason.startswith("acd-store2 has no quorum; ")
-    assert "See that acd-store1 is off, and only then `pcs quorum unblock` on acd-store2" in verdict.next_step
+    assert "see that acd-store1 is off, and only then `pcs quorum unblock` on acd-store2" in verdict.next_step
 
 
 # --- HAProxy ----------------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def test_a_survivor_that_has_restarted_alone_waits_for_who_is_not_started(one_si
 
     assert "primary is none: acd-store2 has no quorum" in [v.reason for v in against]
     assert any(
-        "See that acd-store1 is off, and only then `pcs quorum unblock` on acd-store2" in v.next_step for v in against
+        "see that acd-store1 is off, and only then `pcs quorum unblock` on acd-store2" in v.next_step for v in against
     )
 
 

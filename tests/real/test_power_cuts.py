@@ -191,7 +191,7 @@ async def _while_one_side_is_alone(one: FaultyRun) -> None:
     await switch_on(lab, "acd-lb2")
     await one.retry(CHECK_BALANCER)
     wait = (await one.problems(CHECK_BALANCER))[CHECK_BALANCER]
-    words(wait, "acd-lb2 has no quorum; vip is not on acd-lb2", "See that acd-lb1 is off", "`pcs quorum unblock`")
+    words(wait, "acd-lb2 has no quorum; vip is not on acd-lb2", "see that acd-lb1 is off", "`pcs quorum unblock`")
     await do(lab, "acd-lb2", "pcs", "quorum", "unblock", "--force")
     await are_back(lab, "acd-lb2")
     maint_by_hand(lab, "acd-lb2", "vm-host-1")

@@ -132,7 +132,7 @@ async def _when_it_looks_again(one: FaultyRun) -> None:
     await switch_on(one.lab, "acd-store2")
     wait = (await one.problems(LOOK))[LOOK]
     words(wait, "all machines of vm-host-1 are off, acd-tel1 does not", " and 8 more: vm-host-1: 10.77.0.1 port 22: ")
-    words(wait, "See that acd-store1 is off", "`pcs quorum unblock` on acd-store2", "Look at its console")
+    words(wait, "see that acd-store1 is off", "`pcs quorum unblock` on acd-store2", "Look at its console")
     await do(one.lab, "acd-store2", "pcs", "quorum", "unblock", "--force")
     await are_back(one.lab, "acd-store2")
     await switch_on(one.lab, "vm-host-1")
@@ -180,7 +180,7 @@ async def _while_machines_start(one: FaultyRun) -> None:
     await one.retry(START_BALANCER)
     wait = (await one.problems(START_BALANCER))[START_BALANCER]
     words(wait, "acd-lb1: refused", "nothing was sent", "primary is none: acd-lb2 has no quorum")
-    words(wait, "See that acd-lb1 is off, and only then `pcs quorum unblock` on acd-lb2")
+    words(wait, "see that acd-lb1 is off, and only then `pcs quorum unblock` on acd-lb2")
     await do(lab, "acd-lb2", "pcs", "quorum", "unblock", "--force")
     await are_back(lab, "acd-lb2")
     await one.retry(START_BALANCER)
