@@ -25,8 +25,12 @@ May = Callable[[Sequence[str]], bool]
 
 SPECIFICATION = re.compile(r"(?P<user>\S+) (?P<hosts>.+?) = \(root\) NOPASSWD: (?P<commands>.+)")
 ALIAS = re.compile(r"(?P<kind>Host|Cmnd)_Alias (?P<name>[A-Z][A-Z0-9_]*) = (?P<members>.+)")
-_NOT_READ = re.compile(r'^!|""|\\[^,:=\\]|\[[!^]')
-"""Exceptions, "no arguments", escapes of other characters, sets that exclude: sudo knows them, the file has none."""
+_HOST = re.compile(r"[a-z][a-z0-9-]*")
+_COMMAND = re.compile(r'/[\w./-]+(?: (?:[^\\"!^$#=:,]|\\[=:,\\])+)?')
+"""A program by its path and its arguments. Whatever else sudo knows (exceptions, "no arguments", tags, digests,
+wildcards in the path, regular expressions, escapes of other characters) the file has not, so none of it is read."""
+COMMENT = re.compile(r"#(?!include|\d)")
+"""What is no comment to sudo either: an included file, an account by its number."""
 UNESCAPED = re.compile(r"(?<!\\),\s*")
 
 
@@ -130,13 +134,14 @@ def read(text: str) -> list[Rule]:
     rules = []
     for line in _lines(text):
         if alias := ALIAS.fullmatch(line):
-            named = hosts if alias["kind"] == "Host" else commands
+            named, form = (hosts, _HOST) if alias["kind"] == "Host" else (commands, _COMMAND)
             if alias["name"] in {*hosts, *commands}:
                 raise ValueError(f"{alias['name']} stands twice")
-            named[alias["name"]] = _filled_in(alias["members"], named, used)
+            named[alias["name"]] = _filled_in(alias["members"], named, form, used)
         elif (specification := SPECIFICATION.fullmatch(line)) and specification["user"] == "failover":
-            allowed = _filled_in(specification["commands"], commands, used)
-            rules += [Rule(h, c) for h in _filled_in(specification["hosts"], hosts, used) for c in allowed]
+            allowed = _filled_in(specification["commands"], commands, _COMMAND, used)
+            on = _filled_in(specification["hosts"], hosts, _HOST, used)
+            rules += [Rule(host, command) for host in on for command in allowed]
         elif line != "Defaults:failover !requiretty":
             raise ValueError(line)
     if unused := {*hosts, *commands} - used:
@@ -145,15 +150,15 @@ def read(text: str) -> list[Rule]:
 
 
 def _lines(text: str) -> list[str]:
-    joined = re.sub(r"\\\n\s*", "", "\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    joined = re.sub(r"\\\n\s*", "", "\n".join(line for line in text.splitlines() if not COMMENT.match(line)))
     return [" ".join(line.split()) for line in joined.splitlines() if line.strip()]
 
 
-def _filled_in(members: str, aliases: dict[str, list[str]], used: set[str]) -> list[str]:
+def _filled_in(members: str, aliases: dict[str, list[str]], form: re.Pattern[str], used: set[str]) -> list[str]:
     found = []
     for member in UNESCAPED.split(members):
-        if _NOT_READ.search(member):
-            raise ValueError(member)
         used.add(member)
+        if member not in aliases and not form.fullmatch(member):
+            raise ValueError(member)
         found += aliases.get(member, [member])
     return found

@@ -12,8 +12,10 @@ MOST_CONDITIONS = 3
 """Conditions that are named of those with one and the same reason: what is to be done is the same for all."""
 _RETRY = re.compile(r"(?:[,;] then (?:retry|try again)|(?<=[.]) Then (?:retry|try again))[.]?$")
 """The word to the run at the end of what a person is told to do."""
-_SAID = re.compile(r"\b(?:retry|try again|abort)\b", re.IGNORECASE)
-"""A word to the run, wherever it stands."""
+_SAID = re.compile(r"^abort\b|\bretry\b|(?<!not )\btry again\b", re.IGNORECASE)
+"""A word to the run, wherever it stands. To abort is one where nothing else is said."""
+_WORD = re.compile(r"[a-z]+(?= )")
+"""A word that begins a sentence, and no name of a machine or a command."""
 
 
 class Answer(StrEnum):
@@ -129,12 +131,16 @@ def together(steps: Iterable[str]) -> str:
     said = tuple(dict.fromkeys(step for step in steps if step))
     if len(said) < 2:
         return "".join(said)
-    joined = " ".join(dict.fromkeys(_sentence(without_retry(step)) for step in said))
-    return with_retry(joined) if any(_SAID.search(step) for step in said) else joined
+    cut = tuple(dict.fromkeys(_sentence(without_retry(step)) for step in said))
+    # What is to be done comes before what is to be said.
+    joined = " ".join(sorted(cut, key=lambda step: bool(_SAID.search(step))))
+    told = any(_SAID.search(step) for step in cut) or not any(_SAID.search(step) for step in said)
+    return joined if told else f"{joined} Then retry."
 
 
 def _sentence(step: str) -> str:
-    return f"{step[:1].upper()}{step[1:].rstrip('.')}."
+    begun = step[:1].upper() + step[1:] if _WORD.match(step) else step
+    return f"{begun.rstrip('.')}."
 
 
 def told_together(verdicts: Iterable[Verdict]) -> tuple[str, ...]:

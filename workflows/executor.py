@@ -93,8 +93,6 @@ class Executor:
 
     async def observe(self, rounds: tuple[Step, ...]) -> Facts:
         """Observe all rounds of the health check at the same time."""
-        # Runs that may be open have this mark in their history; what it told apart is told by `Observed` now.
-        workflow.deprecate_patch("each-subject-is-seen")
         self.ledger.plan(rounds)
         interrupting = asyncio.create_task(self._interrupt_when_aborted())
         try:

@@ -94,6 +94,8 @@ def _up(places: Places, given: argparse.Namespace) -> int:
         return 0
     places.home.mkdir(parents=True, exist_ok=True)
     options = [f"--{name}={getattr(given, name)}" for name in _OPTIONS] + ["--no-callers"] * given.no_callers
+    if holder(places) is None:
+        places.ready.unlink(missing_ok=True)
     with places.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "lab", "real", "up", "--foreground", *options],
@@ -182,7 +184,11 @@ def _down(places: Places, _: argparse.Namespace) -> int:
             if time.monotonic() > until:
                 raise RealLabError(f"process {ready['pid']} does not end: kill -9 {ready['pid']}, then once more")
             time.sleep(_LOOK_SECONDS)
-    # What is left of one that was killed. Not of one that a test or a demo has started: that is still held.
+    if (pid := holder(places)) is not None:
+        raise TakenError(
+            f"process {pid} has a real lab in {places.home} that is still starting, or that a test, a demo or a "
+            f"measurement has started. Wait for its end, or end it: kill {pid}"
+        )
     with only_one(places):
         clean_up(places)
     return 0

@@ -76,7 +76,7 @@ class Furnisher:
         if name == MONITOR:
             monitoring.furnish(files, self._inventory)
         elif machine is None:
-            files.write("/usr/bin/virsh", (_HERE / "virsh.py").read_bytes(), 0o755)
+            files.write("/usr/bin/virsh", (_HERE / "virsh.sh").read_bytes(), 0o755)
         else:
             self._machine(files, machine)
 

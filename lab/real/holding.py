@@ -1,4 +1,4 @@
-"""Whose lab it is: one at a time in its folder, and one in a network namespace."""
+"""Whose lab it is: one at a time in a network namespace, and one in a folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import contextlib
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
+from typing import Final
 
 from lab.real.places import Places
+
+_FLOCK: Final = "@hhqqi0q"
+"""struct flock of fcntl(2): type, whence, start, length, process."""
 
 
 class TakenError(Exception):
@@ -17,38 +22,33 @@ class TakenError(Exception):
 
 @contextlib.contextmanager
 def only_one(places: Places) -> Iterator[None]:
-    """Hold the folder, and the network: bridges and addresses are fixed. Both are let go when the process ends.
+    """Hold the network, whose bridges and addresses are fixed, and the folder. The end of the process lets go of both.
 
     Raises:
         TakenError: another lab has one of them.
     """
     places.home.mkdir(parents=True, exist_ok=True)
-    with places.lock.open("a+", encoding="utf-8") as lock, socket.socket(socket.AF_UNIX) as name:
+    with socket.socket(socket.AF_UNIX) as name:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             name.bind("\0failover-lab")
         except OSError:
-            raise TakenError(_told(places)) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+            raise TakenError(
+                "another real lab runs on this machine: python -m lab real down, or end the test, demo or measurement "
+                "that has started it"
+            ) from None
+        # Only now: whoever has the lock would lose it by opening and closing the file once more.
+        with places.lock.open("a") as lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise TakenError(f"process {holder(places)} has a real lab in {places.home}: end it first") from None
+            yield
 
 
 def holder(places: Places) -> int | None:
-    """The process that has a lab in this folder; None: nobody has."""
-    with contextlib.suppress(FileNotFoundError), places.lock.open(encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(lock.read() or 0)
+    """The process that has a lab in this folder, as the kernel knows it; None: nobody has, or this process itself."""
+    with contextlib.suppress(FileNotFoundError), places.lock.open() as lock:
+        asked = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
+        kind, *_, process = struct.unpack(_FLOCK, fcntl.fcntl(lock, fcntl.F_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else int(process)
     return None
-
-
-def _told(places: Places) -> str:
-    pid = holder(places)
-    whose = f"process {pid} has it" if pid else "its folder is another one than this, see REAL_LAB"
-    return (
-        f"another real lab runs on this machine: {whose}. End it first: python -m lab real down, "
-        "or the test, demo or measurement that has started it"
-    )

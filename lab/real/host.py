@@ -287,11 +287,12 @@ def kill_cgroup(group: Path) -> None:
 
 
 def _in(group: Path) -> list[int]:
-    pids: list[int] = []
+    pids: set[int] = set()
     for procs in group.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):
-            pids += map(int, procs.read_text().split())
-    return pids
+            pids.update(map(int, procs.read_text().split()))
+    # cgroups(7): 0 is a process that this namespace does not see; for kill(2) it would be this process and its own.
+    return sorted(pids - {0})
 
 
 def remove_cgroup(group: Path) -> None:

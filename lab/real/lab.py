@@ -169,7 +169,7 @@ class RealLab:
         self.power = PowerController(network.CONTROLLER, POWER_PORT, self.outlets)
         self._parts.push_async_callback(self.power.stop)
         await self.power.start()
-        await asyncio.gather(*(host.power_on() for host in self.hosts.values()))
+        await self._boot()
         self._took("boot", began)
         began = time.monotonic()
         await self._first_start()
@@ -183,6 +183,15 @@ class RealLab:
         self.auditors.start()
         if callers:
             self._begin_calling()
+
+    async def _boot(self) -> None:
+        try:
+            # All have begun or failed when this ends: what begins later nobody would destroy.
+            async with asyncio.TaskGroup() as together:
+                for host in self.hosts.values():
+                    together.create_task(host.power_on())
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
 
     def _begin_calling(self) -> None:
         url = f"http://{self.inventory.pairs.load_balancer.address}:{FRONTENDS['web']}"
@@ -298,12 +307,14 @@ class RealLab:
 
 def clean_up(places: Places) -> None:
     """Take away whatever a lab has left on this machine, also one that was killed. The image stays."""
-    kill_cgroup(places.cgroup)
-    network.down()
-    shutil.rmtree(places.hosts, ignore_errors=True)
-    shutil.rmtree(places.site, ignore_errors=True)
-    remove_cgroup(places.cgroup)
-    places.ready.unlink(missing_ok=True)
+    try:
+        kill_cgroup(places.cgroup)
+    finally:
+        network.down()
+        shutil.rmtree(places.hosts, ignore_errors=True)
+        shutil.rmtree(places.site, ignore_errors=True)
+        remove_cgroup(places.cgroup)
+        places.ready.unlink(missing_ok=True)
 
 
 def _answers(host: Host) -> bool:

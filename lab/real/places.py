@@ -39,7 +39,7 @@ class Places:
 
     @property
     def lock(self) -> Path:
-        """Held by the process whose lab is here, and says its number."""
+        """Locked by the process whose lab is here."""
         return self.home / "lock"
 
     @property

@@ -24,8 +24,9 @@ from tests.procedure.paper_cluster import NOW
             ("Look there, then retry.", "Stop it, then retry; or retry with force."),
             "Look there. Stop it, then retry; or retry with force.",
         ),
-        (("Abort: the plan does not fit.", "look there, then try again"), "Abort: the plan does not fit. Look there."),
-        (("Wait, or abort", "Mend it, then retry."), "Wait, or abort. Mend it."),
+        (("Abort: the plan does not fit.", "look there, then try again"), "Look there. Abort: the plan does not fit."),
+        (("Wait, or abort", "Mend it, then retry."), "Wait, or abort. Mend it. Then retry."),
+        (("Move it back and retry; or abort.", "acd-jb1 waits"), "acd-jb1 waits. Move it back and retry; or abort."),
     ],
 )
 def test_several_steps_end_with_one_retry(steps: tuple[str, ...], told: str) -> None:
@@ -54,6 +55,8 @@ def test_what_is_not_seen_says_it_once(step: str, told: str) -> None:
         ("mend it", "Mend it. Then retry."),
         ("Mend it, then try again.", "Mend it, then try again."),
         ("Abort: the plan does not fit.", "Abort: the plan does not fit."),
+        ("Mend it, or it does not try again.", "Mend it, or it does not try again. Then retry."),
+        ("`pcs status` on acd-lb1", "`pcs status` on acd-lb1. Then retry."),
         ("Look there; retry waits for the rest.", "Look there; retry waits for the rest."),
     ],
 )

@@ -87,6 +87,15 @@ def asked(lab: RealLab, host: str) -> Iterator[Local]:
         yield session
 
 
+@contextmanager
+def held_dump(lab: RealLab, host: str) -> Iterator[None]:
+    """Somebody has locked a table: a dump of that server does not end meanwhile."""
+    session = Local(lab.hosts[host])
+    with contextlib.closing(session):
+        session.rows(f"LOCK TABLES {SCHEMA}.calls WRITE")
+        yield
+
+
 # --- load balancers ---------------------------------------------------------------------------------------------------
 
 

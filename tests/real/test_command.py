@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lab.real.holding import only_one
+from lab.real.holding import holder
 from lab.real.image import image
 from lab.real.network import CONTROLLER, MAC
 from lab.real.pacemaker import POWER_PORT
@@ -22,6 +22,19 @@ from lab.real.places import Places, cgroup_root
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "65534"
+_HOLDS = """
+from lab.real.holding import only_one
+from lab.real.places import Places
+with only_one(Places.default()):
+    print("begun", flush=True)
+    input()
+"""
+_LISTENS = f"""
+import socket
+listener = socket.create_server(("", {POWER_PORT}))
+print("begun", flush=True)
+input()
+"""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -46,15 +59,21 @@ class Typing:
         )
 
     @contextmanager
-    def taken_port(self, port: int) -> Iterator[None]:
-        """Somebody else listens there."""
-        listens = f"import socket; s = socket.create_server(('', {port})); print(); input()"
-        inside = ["nsenter", "--target", str(self._network), "--net", sys.executable, "-c", listens]
-        with subprocess.Popen(inside, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+    def inside(self, program: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A Python program that says when it has begun, and runs meanwhile."""
+        with self._popen(sys.executable, "-c", program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
             assert other.stdout is not None
-            other.stdout.readline()
-            yield
+            assert other.stdout.readline()
+            yield other
             other.kill()
+
+    def begun(self, *words: str) -> subprocess.Popen[bytes]:
+        """Type a command, and do not wait for its end."""
+        return self._popen(sys.executable, "-m", "lab", "real", *words, stdout=subprocess.DEVNULL)
+
+    def _popen(self, *argv: str, **how: int) -> subprocess.Popen[bytes]:
+        inside = ["nsenter", "--target", str(self._network), "--net", *argv]
+        return subprocess.Popen(inside, cwd=ROOT, env={**os.environ, "REAL_LAB": str(self.home)}, **how)
 
     def links(self) -> str:
         """Network cards and routes."""
@@ -114,7 +133,7 @@ def test_up_looked_at_disturbed_and_down(typing: Typing) -> None:
     assert "there is no host 'acd-jb9'" in typing.run("ssh", "acd-jb9").stderr
     again = typing.run("up")
     assert again.returncode == 1
-    assert f"another real lab runs on this machine: process {json.loads(up.stdout)['pid']} has it" in again.stderr
+    assert "another real lab runs on this machine" in again.stderr
 
     assert json.loads(typing.run("power", "cut", "acd-jb1").stdout) == {"host": "acd-jb1", "power": "off"}
     assert _status(typing)["hosts"]["acd-jb1"] == "off"
@@ -184,22 +203,36 @@ def test_what_is_not_its_own_is_left_alone(typing: Typing) -> None:
     """A number that is a stranger's by now, and a lab that a test has started."""
     places = Places(typing.home)
     with subprocess.Popen(["sleep", "infinity"]) as stranger:
-        places.ready.write_text(json.dumps({"pid": stranger.pid, "directory": str(typing.home)}))
-        assert "no real lab runs here" in typing.run("status").stderr
-        with only_one(places):
-            down = typing.run("down")
-            assert down.returncode == 1
-            assert f"process {os.getpid()} has it. End it first" in down.stderr
-            assert places.ready.exists()
-        assert typing.run("down").returncode == 0
-        assert not places.ready.exists()
-        assert stranger.poll() is None
-        stranger.kill()
+        try:
+            places.ready.write_text(json.dumps({"pid": stranger.pid, "directory": str(typing.home)}))
+            assert "no real lab runs here" in typing.run("status").stderr
+            with typing.inside(_HOLDS) as test:
+                down = typing.run("down")
+                assert down.returncode == 1
+                assert f"process {test.pid} has a real lab in {typing.home}" in down.stderr
+                assert places.ready.exists()
+            assert typing.run("down").returncode == 0
+            assert not places.ready.exists()
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_one_that_is_ended_while_it_boots_leaves_nothing(typing: Typing) -> None:
+    before = typing.links()
+    with typing.begun("up", "--foreground", "--no-callers") as starting:
+        while not left_of(typing.home):
+            assert starting.poll() is None
+        assert f"kill {holder(Places(typing.home))}" in typing.run("down").stderr
+        starting.terminate()
+        assert starting.wait() == 0
+    assert typing.links() == before
+    assert left_of(typing.home) == []
 
 
 def test_one_that_does_not_come_up_leaves_nothing(typing: Typing) -> None:
     before = typing.links()
-    with typing.taken_port(POWER_PORT):
+    with typing.inside(_LISTENS):
         up = typing.run("up", "--no-callers")
     assert up.returncode == 1
     assert "address already in use" in up.stderr

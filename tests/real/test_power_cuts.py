@@ -31,6 +31,7 @@ from tests.real.mishaps import (
     are_back,
     do,
     does_not_stop,
+    held_dump,
     maint_by_hand,
     moved_by_hand,
     power_back,
@@ -86,9 +87,10 @@ async def _at_the_first_gate(one: FaultyRun) -> None:
 async def _while_backups_are_made_and_monitoring_is_silenced(one: FaultyRun) -> None:
     dump, snapshot = "1-back-up-acd-dbm1", "1-snapshot-acd-lb2"
     await power_cut(one.lab, "acd-mon")
-    await one.approve("before_start")
-    await one.until_running(dump)
-    await power_cut(one.lab, "acd-dbm1", "acd-lb2")
+    with held_dump(one.lab, "acd-dbm1"):
+        await one.approve("before_start")
+        await one.until_running(dump)
+        await power_cut(one.lab, "acd-dbm1", "acd-lb2")
     waits = await one.problems(dump, *SILENCES)
     words(waits[dump], "acd-dbm1: unknown", "a whole database backup is at acd-dbm1:", SILENT, "it may hang, be off")
     words(waits[SILENCES[0]], "monitoring", "/api/v2/silences: Connect", "it runs and can be reached")

@@ -37,6 +37,7 @@ from tests.real.mishaps import (
     do,
     does_not_stop,
     has_coordinator,
+    held_dump,
     maint_by_hand,
     moved_by_hand,
     power_back,
@@ -116,9 +117,10 @@ async def _while_a_backup_is_made_and_monitoring_is_silenced(one: FaultyRun) -> 
     """The one master there is; and the VM-Host that returns, of which nothing is needed yet."""
     dump = "1-back-up-acd-dbm2"
     await power_cut(one.lab, "acd-mon")
-    await one.approve("before_start")
-    await one.until_running(dump)
-    await power_cut(one.lab, "acd-dbm2")
+    with held_dump(one.lab, "acd-dbm2"):
+        await one.approve("before_start")
+        await one.until_running(dump)
+        await power_cut(one.lab, "acd-dbm2")
     waits = await one.problems(dump, *SILENCES)
     words(waits[dump], "acd-dbm2: unknown", "a whole database backup is at acd-dbm2:", "acd-dbm2: 10.77.0.72 port 22: ")
     words(waits[SILENCES[0]], "monitoring", "/api/v2/silences: Connect", "it runs and can be reached")
@@ -206,6 +208,7 @@ async def _while_software_stops_again(one: FaultyRun) -> None:
     lab, wildfly = one.lab, "6-stop-wildfly-acd-jb1"
     await one.until_running("5-start-acd-jb1")
     await _held(one, "5-start-")
+    await are_back(lab, "acd-dbm1", "acd-dbs2")
     await power_cut(lab, "acd-jb1", "acd-jb5")
     await one.run.decide("resume")
     waits = await one.problems(wildfly)
