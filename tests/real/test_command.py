@@ -71,9 +71,10 @@ class Typing:
         """Type a command, and do not wait for its end."""
         return self._popen(sys.executable, "-m", "lab", "real", *words, stdout=subprocess.DEVNULL)
 
-    def _popen(self, *argv: str, **how: int) -> subprocess.Popen[bytes]:
+    def _popen(self, *argv: str, stdin: int | None = None, stdout: int) -> subprocess.Popen[bytes]:
         inside = ["nsenter", "--target", str(self._network), "--net", *argv]
-        return subprocess.Popen(inside, cwd=ROOT, env={**os.environ, "REAL_LAB": str(self.home)}, **how)
+        environment = {**os.environ, "REAL_LAB": str(self.home)}
+        return subprocess.Popen(inside, cwd=ROOT, env=environment, stdin=stdin, stdout=stdout)
 
     def links(self) -> str:
         """Network cards and routes."""
