@@ -14,6 +14,7 @@ import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from activities.completed import Completed
@@ -183,15 +184,29 @@ async def _heard(machine: Machine, port: int, patience: timedelta) -> Heard:
         Transient: the worker itself may be the reason why nothing.
     """
     try:
-        async with asyncio.timeout(SIGNAL.total_seconds()):
-            found = await asyncio.get_running_loop().getaddrinfo(machine.address, port, type=socket.SOCK_STREAM)
-        addresses = {str(address[0]) for *_, address in found}
+        addresses = await _addresses(machine.address)
         heard = await asyncio.gather(*(_heard_at(address, port, patience) for address in addresses))
     except OSError as error:
         seen = f"tcp {machine.address} port {port}: {str(error) or 'its name is not resolved in time'}"
         raise Transient(machine.name, seen, "check the worker's own network") from error
     # In this order one address decides for all of them.
     return "answers" if "answers" in heard else "refuses" if "refuses" in heard else "silent"
+
+
+async def _addresses(name: str) -> set[str]:
+    if _is_numeric(name):
+        return {name}  # A thread for each port of each machine would be asked for nothing.
+    async with asyncio.timeout(SIGNAL.total_seconds()):
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return {str(address[0]) for *_, address in found}
+
+
+def _is_numeric(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 async def _heard_at(address: str, port: int, patience: timedelta) -> Heard:
