@@ -26,10 +26,10 @@ May = Callable[[Sequence[str]], bool]
 SPECIFICATION = re.compile(r"(?P<user>\S+) (?P<hosts>.+?) = \(root\) NOPASSWD: (?P<commands>.+)")
 ALIAS = re.compile(r"(?P<kind>Host|Cmnd)_Alias (?P<name>[A-Z][A-Z0-9_]*) = (?P<members>.+)")
 _HOST = re.compile(r"[a-z][a-z0-9-]*")
-_COMMAND = re.compile(r'/[\w./-]+(?: (?:[^\\"!^$#=:,]|\\[=:,\\])+)?')
+_COMMAND = re.compile(r'(?:/[\w+-][\w.+-]*)+(?: (?:[^\\"!^$#=:,]|\\[=:,\\])+)?')
 """A program by its path and its arguments. Whatever else sudo knows (exceptions, "no arguments", tags, digests,
 wildcards in the path, regular expressions, escapes of other characters) the file has not, so none of it is read."""
-COMMENT = re.compile(r"#(?!include|\d)")
+COMMENT = re.compile(r"#(?!include|-?\d)")
 """What is no comment to sudo either: an included file, an account by its number."""
 UNESCAPED = re.compile(r"(?<!\\),\s*")
 
@@ -135,8 +135,8 @@ def read(text: str) -> list[Rule]:
     for line in _lines(text):
         if alias := ALIAS.fullmatch(line):
             named, form = (hosts, _HOST) if alias["kind"] == "Host" else (commands, _COMMAND)
-            if alias["name"] in {*hosts, *commands}:
-                raise ValueError(f"{alias['name']} stands twice")
+            if alias["name"] in {*hosts, *commands, "ALL"}:
+                raise ValueError(f"{alias['name']} stands twice, or is sudo's own")
             named[alias["name"]] = _filled_in(alias["members"], named, form, used)
         elif (specification := SPECIFICATION.fullmatch(line)) and specification["user"] == "failover":
             allowed = _filled_in(specification["commands"], commands, _COMMAND, used)

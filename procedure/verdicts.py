@@ -14,7 +14,7 @@ _RETRY = re.compile(r"(?:[,;] then (?:retry|try again)|(?<=[.]) Then (?:retry|tr
 """The word to the run at the end of what a person is told to do."""
 _SAID = re.compile(r"^abort\b|\bretry\b|(?<!not )\btry again\b", re.IGNORECASE)
 """A word to the run, wherever it stands. To abort is one where nothing else is said."""
-_WORD = re.compile(r"[a-z]+(?= )")
+_WORD = re.compile(r"[a-z]+(?=[ ,;.]|$)")
 """A word that begins a sentence, and no name of a machine or a command."""
 
 

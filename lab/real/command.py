@@ -18,7 +18,7 @@ from typing import Any
 from inventory.loading import load
 from lab.environment import environment_file
 from lab.real.control import RealControl
-from lab.real.holding import TakenError, holder, only_one
+from lab.real.holding import TakenError, holder, only_one, told
 from lab.real.host import HostError
 from lab.real.image import ImageError
 from lab.real.lab import RealLab, RealLabError, clean_up
@@ -110,7 +110,7 @@ def _up(places: Places, given: argparse.Namespace) -> int:
 def _await_ready(places: Places, process: subprocess.Popen[bytes]) -> int:
     until = time.monotonic() + _UP_SECONDS
     while time.monotonic() < until and process.poll() is None:
-        ready = _told(places)
+        ready = _said(places)
         if ready and ready["pid"] == process.pid:
             print(json.dumps(ready))
             return 0
@@ -162,7 +162,7 @@ def _ready(lab: RealLab, control: RealControl) -> dict[str, Any]:
     }
 
 
-def _told(places: Places) -> dict[str, Any] | None:
+def _said(places: Places) -> dict[str, Any] | None:
     try:
         ready: dict[str, Any] = json.loads(places.ready.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -172,7 +172,7 @@ def _told(places: Places) -> dict[str, Any] | None:
 
 def _running(places: Places) -> dict[str, Any] | None:
     """What the running lab said when it was ready; None: none runs. A number alone may be a stranger's by now."""
-    ready = _told(places)
+    ready = _said(places)
     return ready if ready and ready["pid"] == holder(places) else None
 
 
@@ -186,8 +186,8 @@ def _down(places: Places, _: argparse.Namespace) -> int:
             time.sleep(_LOOK_SECONDS)
     if (pid := holder(places)) is not None:
         raise TakenError(
-            f"process {pid} has a real lab in {places.home} that is still starting, or that a test, a demo or a "
-            f"measurement has started. Wait for its end, or end it: kill {pid}"
+            f"{told(pid)} has a real lab in {places.home} that is still starting, or that a test, a demo or a "
+            "measurement has started. Wait for its end, or end it" + (f": kill {pid}" if pid else "")
         )
     with only_one(places):
         clean_up(places)

@@ -40,15 +40,26 @@ def only_one(places: Places) -> Iterator[None]:
         with places.lock.open("a") as lock:
             try:
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise TakenError(f"process {holder(places)} has a real lab in {places.home}: end it first") from None
-            yield
+            except BlockingIOError:
+                raise TakenError(f"{told(holder(places))} has a real lab in {places.home}: end it first") from None
+            try:
+                yield
+            finally:
+                name.close()  # First: who finds the folder free finds the network free.
 
 
 def holder(places: Places) -> int | None:
-    """The process that has a lab in this folder, as the kernel knows it; None: nobody has, or this process itself."""
+    """The process that has a lab in this folder, as the kernel knows it; None: nobody has.
+
+    Never to be asked by that process itself, which would lose its lock by it. 0: one that is not seen from here.
+    """
     with contextlib.suppress(FileNotFoundError), places.lock.open() as lock:
         asked = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
         kind, *_, process = struct.unpack(_FLOCK, fcntl.fcntl(lock, fcntl.F_GETLK, asked))
         return None if kind == fcntl.F_UNLCK else int(process)
     return None
+
+
+def told(process: int | None) -> str:
+    """Who holds it, for a person."""
+    return f"process {process}" if process else "a process that is not seen from here"

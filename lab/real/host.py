@@ -137,9 +137,14 @@ class Host:
         try:
             async with asyncio.timeout(_BOOT_SECONDS):
                 pid = await self._child(self._process)
-        except TimeoutError:
-            raise HostError(f"{self.name} does not begin to boot") from None
-        await asyncio.to_thread(network.plug_in, plan.card, plan.site, pid, plan.mac)
+            await asyncio.to_thread(network.plug_in, plan.card, plan.site, pid, plan.mac)
+        except BaseException as error:
+            # It never was on, so nobody would cut it.
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            if isinstance(error, TimeoutError):
+                raise HostError(f"{self.name} does not begin to boot") from None
+            raise
         assert self._process.stdin is not None
         self._process.stdin.write(b"plugged in\n")
         self._process.stdin.close()

@@ -18,7 +18,7 @@ say() {
   printf '%s\n\n' "$1"
 }
 
-ask() { # ORDER; the answer is in $answer
+ask() { # ORDER; the answer is in $answer. Who can't be reached at all is told by the network, after some seconds.
   { exec 3<>"$controller"; } 2>/dev/null || fail "the power controller can't be reached"
   printf '%s\n' "$1" >&3
   read -r -t "$patience" answer <&3 || fail "the power controller does not answer"

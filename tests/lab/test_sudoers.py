@@ -134,6 +134,8 @@ def test_arguments_are_those_of_the_rule_and_a_bare_program_takes_any() -> None:
         "failover acd-jb1 = (root) NOPASSWD: /usr/bin/true --a=b",
         "failover acd-jb1 = (root) NOPASSWD: /usr/bin/true : acd-jb2 = (root) NOPASSWD: /usr/bin/true",
         "failover acd-jb1 = (root) NOPASSWD: /usr/bin/true # again",
+        "failover acd-jb1 = (root) NOPASSWD: /usr/bin/",
+        "failover acd-jb1 = (root) NOPASSWD: /usr/bin/../bin/true",
         "#include /etc/sudoers.d/more",
         "#includedir /etc/more",
         "#1000 ALL=(ALL) ALL",
