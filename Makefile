@@ -33,7 +33,7 @@ check: $(READY) ## Lint, format, types, import arrows
 
 # Real hosts are there once on a machine, and want it for themselves.
 test: check ## Everything that CI runs; real hosts where they can run
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ONCE_MORE) --ignore tests/real
+	$(BIN)/pytest -n $(JOBS) $(ONCE_MORE) --ignore tests/real
 	$(BIN)/pytest $(ONCE_MORE) tests/real
 
 format: $(READY) ## Format and mend what can be mended by itself

@@ -65,5 +65,5 @@ def undisturbed(temporal: WorkflowEnvironment) -> Undisturbed:
 
 
 def together(vacate: str) -> pytest.MarkDecorator:
-    """What needs the runs of this host goes to one process of pytest-xdist (`--dist loadgroup`): they are run once."""
+    """What needs the runs of this host: with pytest-xdist's `--dist loadgroup` one process runs them, once."""
     return pytest.mark.xdist_group(f"failover of {vacate}")
