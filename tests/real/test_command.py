@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,16 @@ print("begun", flush=True)
 input()
 """
 pytestmark = pytest.mark.timeout(300)
+
+
+def aside(test: Callable[..., None]) -> Callable[..., Awaitable[None]]:
+    """In a thread: in this process is the power controller of a lab that other tests share, which must go on."""
+
+    @functools.wraps(test)
+    async def in_a_thread(**fixtures: object) -> None:
+        await asyncio.to_thread(test, **fixtures)
+
+    return in_a_thread
 
 
 class Typing:
@@ -119,6 +131,7 @@ def _commands() -> Iterator[str]:
             continue
 
 
+@aside
 def test_up_looked_at_disturbed_and_down(typing: Typing) -> None:
     before = typing.links()
     up = typing.run("up", "--no-callers")
@@ -150,6 +163,7 @@ def test_up_looked_at_disturbed_and_down(typing: Typing) -> None:
     assert "no real lab runs here" in typing.run("status").stderr
 
 
+@aside
 def test_one_that_was_killed_is_taken_away(typing: Typing) -> None:
     before = typing.links()
     up = typing.run("up", "--no-callers")
@@ -162,6 +176,7 @@ def test_one_that_was_killed_is_taken_away(typing: Typing) -> None:
     assert left_of(typing.home) == []
 
 
+@aside
 def test_nobody_but_root_may(typing: Typing) -> None:
     done = subprocess.run(
         ["setpriv", f"--reuid={NOBODY}", "--clear-groups", sys.executable, "-m", "lab", "real", "up"],
@@ -175,6 +190,7 @@ def test_nobody_but_root_may(typing: Typing) -> None:
     assert "It needs\n  - root: hosts are namespaces, which only root may make" in done.stderr
 
 
+@aside
 def test_every_tool_that_is_missing_is_named(typing: Typing, tmp_path: Path) -> None:
     done = typing.run("up", PATH=str(tmp_path))
     assert done.returncode == 2, done.stderr
@@ -187,6 +203,7 @@ def _status(typing: Typing) -> dict[str, Any]:
     return status
 
 
+@aside
 def test_an_archive_that_is_not_reached_is_told_from_an_image_that_is_wrong(possible: None, tmp_path: Path) -> None:
     words = "import sys, pathlib; from lab.real.image import image; image(pathlib.Path(sys.argv[1]))"
     built = subprocess.run(
@@ -200,6 +217,7 @@ def test_an_archive_that_is_not_reached_is_told_from_an_image_that_is_wrong(poss
     assert "lab.real.image.ArchiveError: mmdebstrap ended with" in built.stderr
 
 
+@aside
 def test_what_is_not_its_own_is_left_alone(typing: Typing) -> None:
     """A number that is a stranger's by now, and a lab that a test has started."""
     places = Places(typing.home)
@@ -219,6 +237,7 @@ def test_what_is_not_its_own_is_left_alone(typing: Typing) -> None:
             stranger.kill()
 
 
+@aside
 def test_one_that_is_ended_while_it_boots_leaves_nothing(typing: Typing) -> None:
     before = typing.links()
     with typing.begun("up", "--foreground", "--no-callers") as starting:
@@ -231,6 +250,7 @@ def test_one_that_is_ended_while_it_boots_leaves_nothing(typing: Typing) -> None
     assert left_of(typing.home) == []
 
 
+@aside
 def test_one_that_does_not_come_up_leaves_nothing(typing: Typing) -> None:
     before = typing.links()
     with typing.inside(_LISTENS):
