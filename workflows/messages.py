@@ -93,7 +93,7 @@ class FailoverRequest(RunRequest):
 class Restored(Message):
     """Which failover a failback undoes, as the failover's report tells it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     workflow_id: str
     run_id: str

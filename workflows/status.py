@@ -20,7 +20,7 @@ from workflows import names
 class Told(BaseModel):
     """Base of what is told. Fields of another version are ignored."""
 
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 class StepState(StrEnum):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import pickle
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,19 +55,19 @@ Undisturbed = Callable[[str], Awaitable[ThereAndBack]]
 
 
 @pytest.fixture(scope="session")
-def undisturbed(temporal: WorkflowEnvironment) -> Undisturbed:
-    """Runs that nothing disturbed: there and back once for each host, and looked at by many tests."""
-    kept: dict[str, ThereAndBack] = {}
+def undisturbed(temporal: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Runs that nothing disturbed: there and back once for each host, and looked at by many tests in all processes."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
     async def run_once(vacate: str) -> ThereAndBack:
-        if vacate not in kept:
-            async with Travel.start(temporal) as travel:
-                kept[vacate] = await travel.there_and_back(vacate)
-        return kept[vacate]
+        kept = shared / f"there-and-back-{vacate}"
+        with kept.with_suffix(".lock").open("w") as lock:
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                async with Travel.start(temporal) as travel:
+                    kept.write_bytes(pickle.dumps(await travel.there_and_back(vacate)))
+        found: ThereAndBack = pickle.loads(kept.read_bytes())
+        return found
 
     return run_once
-
-
-def together(vacate: str) -> pytest.MarkDecorator:
-    """What needs the runs of this host: with pytest-xdist's `--dist loadgroup` one process runs them, once."""
-    return pytest.mark.xdist_group(f"failover of {vacate}")

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pytest
 from temporalio.api.enums.v1 import EventType
 
 from inventory.models import Role
 from lab.journal import Entry
-from tests.lab.conftest import together
 from tests.lab.whole_run import WholeRun
 
 PATIENCE = 300
-"""Seconds for a test: a run with three deaths takes half a minute, and much longer on a machine that is busy."""
+"""Seconds for a test: six deaths and the run before them take a minute, much longer on a machine that is busy."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +32,6 @@ def standby(role: Role) -> Moment:
     """A node of the storages or load balancers is sent into standby."""
     name = "store" if role is Role.STORAGE else "lb"
     return Moment(lambda entry: entry.operation == "pcs node standby" and name in entry.machine)
-
-
-def killed_in(vacate: str, *stages: int) -> pytest.ParameterSet:
-    """A host and the stages in which the worker dies: it shares its process with all that looks at that host's runs."""
-    return pytest.param(vacate, stages, marks=together(vacate), id=f"{'-'.join(map(str, stages))}-{vacate}")
 
 
 async def kill_in(run: WholeRun, stage: int, moment: Moment, *, since: int = 0) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from inventory.models import APPLICATION_ROLES, Inventory, Role
 from procedure.reports import Outcome, RunOutcome
-from tests.lab.conftest import Undisturbed, together
+from tests.lab.conftest import Undisturbed
 from tests.lab.ended_run import Ended
 from tests.lab.there_and_back import ThereAndBack
 from workflows.status import RunReport, StepState
@@ -20,9 +20,7 @@ LATE = 2.5
 """Seconds by which a probe or a caller may notice late: both look every 0.25 s, on a busy machine."""
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(host, marks=together(host)) for host in ("vm-host-1", "vm-host-2")]
-)
+@pytest.fixture(scope="module", params=["vm-host-1", "vm-host-2"])
 async def both(undisturbed: Undisturbed, request: pytest.FixtureRequest) -> ThereAndBack:
     """A failover and its failback that nothing disturbed."""
     return await undisturbed(request.param)

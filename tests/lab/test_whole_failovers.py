@@ -13,7 +13,7 @@ from temporalio.testing import WorkflowEnvironment
 from inventory.models import APPLICATION_ROLES, Inventory, Role
 from procedure.reports import Outcome, RunOutcome
 from starters.exit_codes import ExitCode
-from tests.lab.conftest import Undisturbed, together
+from tests.lab.conftest import Undisturbed
 from tests.lab.ended_run import Ended, ended, watch
 from tests.lab.whole_run import WholeRun
 from workflows.status import RunReport, StepState
@@ -27,9 +27,7 @@ PATIENCE = 2.0
 """Seconds for which a caller waits for an answer before it gives up and asks again."""
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(host, marks=together(host)) for host in ("vm-host-1", "vm-host-2")]
-)
+@pytest.fixture(scope="module", params=["vm-host-1", "vm-host-2"])
 async def failover(undisturbed: Undisturbed, request: pytest.FixtureRequest) -> Ended:
     """A failover that nothing disturbed."""
     return (await undisturbed(request.param)).there

@@ -29,6 +29,7 @@ from workflows.messages import Answer, FailoverRequest, MaintenanceRequest
 from workflows.status import RunReport, Status, StepRecord, Wait
 
 PATIENCE = 30.0  # seconds of the wall; a run on paper takes about one
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.15  # seconds between two questions
 SOON = timedelta(milliseconds=100)
 GATES = ("before_start", "before_power_off", "functionality")
 
@@ -51,10 +52,12 @@ class Run:
     async def until(self, predicate: Callable[[Status], object]) -> Status:
         """Wait until the status is as wanted."""
         status = await self.status()
+        pause = SHORTEST_PAUSE
         try:
             async with asyncio.timeout(PATIENCE):
                 while not predicate(status):
-                    await asyncio.sleep(0.02)  # a run tells nobody that it has changed: it is asked
+                    await asyncio.sleep(pause)  # a run tells nobody that it has changed: it is asked
+                    pause = min(pause * 1.5, LONGEST_PAUSE)
                     status = await self.status()
         except TimeoutError:
             raise AssertionError(f"it never came: {status.phase}, {status.waits}, {status.notes}") from None
