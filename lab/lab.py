@@ -157,7 +157,7 @@ class Lab:
         """The whole truth, comparable: two runs that end alike give equal answers."""
         return truth_of(self.world) | {"silenced": sorted(self.silenced())}
 
-    async def wait_until(self, predicate: Callable[[], bool], timeout: float = 60.0) -> None:  # noqa: ASYNC109 - of a test
+    async def wait_until(self, predicate: Callable[[], bool], timeout: float = 120.0) -> None:  # noqa: ASYNC109 - of a test
         """Wait until something holds of the world; looked at after every change.
 
         Raises:

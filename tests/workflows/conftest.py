@@ -37,9 +37,13 @@ def world(reference: Inventory) -> PaperWorld:
     return PaperWorld(own(reference))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """A server whose clock jumps to the next timer while a test waits."""
+    """A server whose clock jumps to the next timer while a test waits.
+
+    Each test has its own, which is there in a tenth of a second: one that had served several was seen to have all five
+    threads of its timers stuck, so that nothing ever became due any more.
+    """
     async with await WorkflowEnvironment.start_time_skipping(
         data_converter=DATA_CONVERTER,
         test_server_existing_path=str(TEMPORAL.with_name("temporal-test-server")),
