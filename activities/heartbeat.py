@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
@@ -19,16 +19,18 @@ WITHOUT_TIMEOUT: Final = timedelta(seconds=1)
 class Heartbeater(AbstractAsyncContextManager["Heartbeater"]):
     """Sends heartbeats while it is open, each with what it was last told."""
 
-    def __init__(self, send: Callable[..., None], timeout: timedelta | None) -> None:
+    def __init__(self, send: Callable[..., None], timeout: timedelta | None, details: Sequence[Any] = ()) -> None:
         """Send nothing yet.
 
         Args:
             send: `temporalio.activity.heartbeat`.
             timeout: the heartbeat time-out the run has set.
+            details: what the attempt before told last, told until there is news. The server keeps the newest details
+                alone, so an attempt that began with none would lose those, should it die as well.
         """
         self._send = send
         self._every = timeout / BEATS_PER_TIMEOUT if timeout else WITHOUT_TIMEOUT
-        self._details: tuple[Any, ...] = ()
+        self._details = tuple(details)
         self._beating: asyncio.Task[None] | None = None
 
     def tell(self, *details: Any) -> None:  # noqa: ANN401 - whatever the payload converter can encode

@@ -163,7 +163,8 @@ class StepActivities:
 
 
 def _heartbeater() -> Heartbeater:
-    return Heartbeater(activity.heartbeat, activity.info().heartbeat_timeout)
+    info = activity.info()
+    return Heartbeater(activity.heartbeat, info.heartbeat_timeout, info.heartbeat_details)
 
 
 def _logger(*, step: str, stage: int | None = None, machine: str | None = None) -> Log:

@@ -201,6 +201,20 @@ async def test_without_a_probe_it_says_so() -> None:
     assert outage == Outage(interval=OFTEN, gaps=(NO_PROBE,))
 
 
+async def test_a_worker_that_dies_again_before_it_has_measured_loses_nothing() -> None:
+    """The server keeps the newest details alone."""
+    before = begin(OFTEN).measured(datetime.now(UTC), ok=False, detail="down").model_dump(mode="json")
+    beats: asyncio.Queue[tuple[object, ...]] = asyncio.Queue()
+    env, portal = ActivityEnvironment(), Portal()
+    portal.hangs = True
+    env.info = dataclasses.replace(env.info, attempt=2, heartbeat_details=[before])
+    env.on_heartbeat = lambda *details: beats.put_nowait(details)
+    watching = asyncio.create_task(env.run(StepActivities(INVENTORY, Hands((portal,))).watch_outage, order()))
+    assert await beats.get() == (before,)
+    env.cancel()
+    await watching
+
+
 async def test_heartbeats_that_are_not_understood_are_a_gap() -> None:
     measured = asyncio.Event()
     env = environment(measured.set)
