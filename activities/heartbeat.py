@@ -10,14 +10,14 @@ from types import TracebackType
 from typing import Any, Final
 
 BEATS_PER_TIMEOUT: Final = 5
-"""One or two may be lost on the way and the worker still counts as alive. The client library sends fewer of them by
-itself (one in 0.8 heartbeat time-outs), always with the newest details."""
+"""One or two may be lost on the way and the worker still counts as alive. The client library holds them back for
+as long as the worker is told to, and sends the newest details."""
 WITHOUT_TIMEOUT: Final = timedelta(seconds=1)
 """Between two heartbeats where the run set no heartbeat time-out."""
 
 
 class Heartbeater(AbstractAsyncContextManager["Heartbeater"]):
-    """Sends heartbeats while it is open, each with what it was last told."""
+    """Sends heartbeats while it is open, each with what it was last told, or else with what it began with."""
 
     def __init__(self, send: Callable[..., None], timeout: timedelta | None, details: Sequence[Any] = ()) -> None:
         """Send nothing yet.

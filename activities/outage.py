@@ -42,8 +42,8 @@ class OutageLog(Value):
     def resumed(self, at: datetime) -> OutageLog:
         """Measured again after a while in which nobody did; the gap is recorded.
 
-        Heartbeats are sent seldom (once in 0.8 heartbeat time-outs), so the last few measurements of a worker that
-        was killed are inside the gap, too.
+        Heartbeats are held back for a moment, so the last few measurements of a worker that was killed are inside the
+        gap, too.
         """
         if self.last is None:
             gap = f"before {_clock(at)}: measurements of an earlier attempt are lost"

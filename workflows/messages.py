@@ -28,7 +28,7 @@ LONGEST_EXTENSION = 480
 class Message(BaseModel):
     """Base of all messages: unknown fields are refused, so that a typing error does not pass as a wish."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FormerRun(Message):

@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as TimeoutExpired
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import JsonValue
+    from pydantic import BaseModel, JsonValue, ValidationError
 
     from inventory.models import Inventory
     from procedure.orders import WATCH_OUTAGE, OutageOrder
@@ -20,6 +20,12 @@ with workflow.unsafe.imports_passed_through():
 LONGEST_WATCH = timedelta(days=30)
 LAST_MEASUREMENTS = timedelta(seconds=5)
 """For a worker to take up and end a measurement that was lost: it must see at least once how things are now."""
+
+
+class _Log(BaseModel):
+    """Of a worker's heartbeat, what is needed here."""
+
+    outage: Outage
 
 
 class OutageWatch:
@@ -87,4 +93,15 @@ class OutageWatch:
             self.outage = await watch
         except ActivityError as error:
             why = "nobody was there to report it" if is_cancelled_exception(error) else str(error.cause)
-            self._notes.append(f"the outage could not be measured: {why}")
+            self.outage = _known(told[0]) if told else None
+            to_its_end = " to its end" if self.outage else ""
+            self._notes.append(f"the outage could not be measured{to_its_end}: {why}")
+
+
+def _known(log: JsonValue) -> Outage | None:
+    """What was measured before a worker died, by its last heartbeat; None: that tells nothing."""
+    try:
+        outage = _Log.model_validate(log).outage
+    except ValidationError:
+        return None
+    return outage.model_copy(update={"gaps": (*outage.gaps, "nobody measured its end")})

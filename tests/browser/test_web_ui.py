@@ -24,7 +24,6 @@ EXECUTABLE = chromium()
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),  # it takes half a minute alone, and shares the machine with whole labs
-    pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(not EXECUTABLE, reason=NO_BROWSER),
 ]
 

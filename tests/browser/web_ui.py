@@ -76,14 +76,17 @@ class WebUi:
         await self._see_run()
 
     async def _see_run(self) -> None:
-        """Until the run is shown. While many of its steps end at once the page may say 429; a person loads it again."""
+        """Until the run is shown. While many of its steps end at once the page may say 429; a person loads it again.
+
+        On a busy machine the button is seen twice for a while: the page puts a new one beside the old one.
+        """
         actions = self._page.get_by_role("button", name="More Actions")
         for _ in range(TRIES):
             try:
-                return await actions.wait_for(timeout=LOOK_MS / TRIES)
-            except NotInTime:
+                return await expect(actions).to_have_count(1, timeout=LOOK_MS / TRIES)
+            except AssertionError:
                 await self._page.reload()
-        return await actions.wait_for()
+        raise AssertionError("the run never showed its button More Actions")
 
     async def _reload(self) -> None:
         await self._page.reload()

@@ -12,7 +12,8 @@ from lab.journal import Entry
 from tests.lab.whole_run import WholeRun
 
 PATIENCE = 300
-"""Seconds for a test: six deaths and the run before them take a minute, much longer on a machine that is busy."""
+"""Seconds for a test: runs that nothing disturbed, perhaps in another process, a failover, and six deaths; on a busy
+machine."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from workflows import names
 pytestmark = pytest.mark.whole_run
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("host", ["vm-host-1", "vm-host-2"])
 async def test_an_abort_before_the_power_off_takes_everything_back(temporal: WorkflowEnvironment, host: str) -> None:
     async with WholeRun.start(temporal, vacate=host, worker="inside") as run:
@@ -34,7 +33,6 @@ async def test_an_abort_before_the_power_off_takes_everything_back(temporal: Wor
         assert run.lab.world.unknown_commands == []
 
 
-@pytest.mark.timeout(240)
 async def test_a_failover_that_was_terminated_is_carried_on(temporal: WorkflowEnvironment) -> None:
     async with WholeRun.start(temporal) as run:
         await run.begin()

@@ -14,7 +14,7 @@ from procedure.reports import RunOutcome
 from tests.lab.faulty_run import SPEED, in_a_hurry
 from tests.lab.whole_run import REFERENCE, WholeRun
 
-pytestmark = [pytest.mark.whole_run, pytest.mark.xdist_group("faults at the health check")]
+pytestmark = pytest.mark.whole_run
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tests.lab.faulty_run import SPEED, in_a_hurry
 from tests.lab.whole_run import REFERENCE, WholeRun
 from workflows.status import RunReport
 
-pytestmark = [pytest.mark.whole_run, pytest.mark.xdist_group("faults before the way back")]
+pytestmark = pytest.mark.whole_run
 
 
 @dataclass(frozen=True)

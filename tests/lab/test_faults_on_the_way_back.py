@@ -12,7 +12,7 @@ from tests.lab.faulty_run import FaultyRun
 
 pytestmark = pytest.mark.whole_run
 
-PATIENCE = 240
+PATIENCE = 400
 """Seconds: a dozen deadlines are waited for in vain, one after the other, on a machine that may be busy."""
 
 BY_HAND = tuple(f"{verb} {service}" for verb in ("start", "stop") for service in ("wildfly", "jtelIMAPMailService"))

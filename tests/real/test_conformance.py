@@ -219,7 +219,7 @@ async def test_in_the_normal_state(worlds: Worlds, normal: RealLab) -> None:
 
 @pytest.mark.parametrize("name", ACTS)
 async def test_after_the_same_commands(name: str, worlds: Worlds, normal: RealLab) -> None:
-    # A call in the wrong moment, which only the real hosts get, is a session that was not there when they had drained.
+    # Only the real hosts have callers: a call in the wrong moment is a session that the simulation does not have.
     async with without_callers(normal):
         for act in ACTS[name]:
             await worlds.do(command_of(act), all_the_same=isinstance(act, Forced))

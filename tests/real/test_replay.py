@@ -17,8 +17,6 @@ from procedure.subjects import ReplayOn, ReplicationOn
 from procedure.verdicts import Answer
 from tests.real.rights import hands_for, revoked, seen, unseen
 
-pytestmark = pytest.mark.timeout(120)
-
 SOURCE, REPLICA = "acd-dbm1", "acd-dbm2"
 LINK = ReplayOn(machine=REPLICA, source=SOURCE)
 

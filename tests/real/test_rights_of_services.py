@@ -22,8 +22,6 @@ from procedure.verdicts import Answer
 from tests.deploy.test_sudoers import DUMP
 from tests.real.rights import OF_THE_BACKUP, hands_for, refused, revoked, seen, unseen, write
 
-pytestmark = pytest.mark.timeout(120)
-
 HAPROXY = "/etc/haproxy/haproxy.cfg"
 SILENT = "the dump says nothing"
 

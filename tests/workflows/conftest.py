@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,16 @@ def world(reference: Inventory) -> PaperWorld:
 
 @pytest.fixture
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """A server whose clock jumps to the next timer while a test waits.
+    """A server whose clock jumps to the next timer while a test waits; each test has its own."""
+    async with skipping_server() as environment:
+        yield environment
 
-    Each test has its own, which is there in a tenth of a second: one that had served several was seen to have all five
-    threads of its timers stuck, so that nothing ever became due any more.
+
+@asynccontextmanager
+async def skipping_server() -> AsyncIterator[WorkflowEnvironment]:
+    """A server of one's own, there in a tenth of a second.
+
+    One that had served many runs was seen to have all five threads of its timers stuck: nothing ever became due again.
     """
     async with await WorkflowEnvironment.start_time_skipping(
         data_converter=DATA_CONVERTER,

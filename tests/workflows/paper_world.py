@@ -124,9 +124,18 @@ class Hold:
 
 
 class Silent:
-    """A worker that has stopped answering: no heartbeat, no result."""
+    """A worker that has stopped answering: no heartbeat, no result.
+
+    Attributes:
+        told: by the heartbeat before.
+    """
+
+    def __init__(self, *told: object) -> None:
+        self.told = told
 
     async def wait(self) -> NoReturn:
+        if self.told:
+            activity.heartbeat(*self.told)
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 

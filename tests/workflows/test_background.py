@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from inventory.models import Inventory
-from procedure.reports import RunOutcome
+from procedure.reports import Outage, RunOutcome
 from tests.workflows.driving import own, running
 from tests.workflows.paper_world import PaperWorld, Silent, failure
 
@@ -117,6 +117,19 @@ async def test_the_outage_is_measured_from_the_first_stop_to_the_last_probe(clie
         assert status.outage.measurements == 9
         await run.approve("functionality")
         assert (await run.result()).outcome is RunOutcome.COMPLETED
+
+
+async def test_what_was_measured_is_kept_though_nobody_measures_the_end(client: Client, world: PaperWorld) -> None:
+    measured = Outage(began=datetime.now(UTC), duration=timedelta(seconds=7), measurements=8)
+    world.outage_hold = Silent({"outage": measured.model_dump(mode="json"), "last": None, "ok": False})
+    async with running(client, world) as run:
+        await run.approve("before_start", "before_power_off", "functionality")
+        report = await run.result()
+    assert report.outcome is RunOutcome.COMPLETED
+    assert report.outage is not None
+    assert report.outage.duration == timedelta(seconds=7)
+    assert report.outage.gaps == ("nobody measured its end",)
+    assert any("the outage could not be measured to its end" in note for note in report.notes)
 
 
 async def test_without_anyone_who_measured_there_is_no_figure_but_a_note(client: Client, world: PaperWorld) -> None:

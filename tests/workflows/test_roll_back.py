@@ -7,7 +7,6 @@ from copy import deepcopy
 
 import pytest
 from temporalio.client import Client
-from temporalio.testing import WorkflowEnvironment
 
 from inventory.models import Inventory
 from procedure import failover
@@ -15,6 +14,7 @@ from procedure.as_found import AsFound
 from procedure.plan import Gate, Observe
 from procedure.reports import Outcome, RunOutcome
 from procedure.situation import Situation
+from tests.workflows.conftest import skipping_server
 from tests.workflows.driving import Run, own, running, step_of
 from tests.workflows.paper_world import PaperWorld, failure
 from workflows.status import RunReport, StepState
@@ -56,16 +56,14 @@ async def rolled_back_from(client: Client, world: PaperWorld, host: str, step: s
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("host", ["vm-host-1", "vm-host-2"])
-async def test_from_every_step_everything_is_as_it_was_found(
-    skipping: WorkflowEnvironment, reference: Inventory, host: str
-) -> None:
+async def test_from_every_step_everything_is_as_it_was_found(reference: Inventory, host: str) -> None:
     room = asyncio.Semaphore(AT_ONCE)
 
     async def try_at(step: str) -> str:
-        async with room:
-            world = PaperWorld(own(reference), skipping.get_current_time)
+        async with room, skipping_server() as server:
+            world = PaperWorld(own(reference), server.get_current_time)
             before = truth(world)
-            report = await rolled_back_from(skipping.client, world, host, step)
+            report = await rolled_back_from(server.client, world, host, step)
             wrong = [] if report.outcome is RunOutcome.ROLLED_BACK else [f"{report.outcome}: {report.outcome_reason}"]
             wrong += [f"{name} is {now}" for name, now in truth(world).items() if now != before[name]]
             return f"{step}: {wrong + world.violations}" if wrong or world.violations else ""
