@@ -6,8 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 READY := .venv/.ready
-# Tests that start whole labs wait half of the time; four at a time is what two cores can carry.
-JOBS ?= 4
+# Tests that start whole labs wait half of the time; three at a time is what two cores can carry, also on a slow day.
+JOBS ?= 3
 # A machine that was too busy for a moment: a test that ran out of time, and only such a one, runs once more, and is listed.
 ONCE_MORE := --reruns 1 --only-rerun '^TimeoutError' --only-rerun 'Timeout \(>' --only-rerun 'not (so|ended) within' \
 	--only-rerun 'it never came|never showed' --only-rerun 'Potential deadlock'
