@@ -8,8 +8,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Tests that start whole labs wait half of the time; three at a time is what two cores can carry, also on a slow day.
 JOBS ?= 3
-# A machine that was too busy for a moment: a test that ran out of time, and only such a one, runs once more, and is listed.
-ONCE_MORE := --reruns 1 --only-rerun '^TimeoutError' --only-rerun 'Timeout \(>' --only-rerun 'not (so|ended) within' \
+# A machine that was too busy for a moment, or Temporal's time-skipping server, which was seen to stand still: a test that
+# ran out of time, and only such a one, runs once more, and is listed.
+ONCE_MORE := --reruns 1 --only-rerun '^TimeoutError' --only-rerun 'RPCError: Timeout expired' --only-rerun 'Timeout \(>' --only-rerun 'not (so|ended) within' \
 	--only-rerun 'it never came|never showed' --only-rerun 'Potential deadlock'
 
 help: ## Show this list

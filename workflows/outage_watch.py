@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from inventory.models import Inventory
     from procedure.orders import WATCH_OUTAGE, OutageOrder
     from procedure.reports import Outage
-    from workflows.retrying import FIRST_RETRY, HEARTBEAT, LONGEST_RETRY
+    from workflows.retrying import FIRST_RETRY, HEARTBEAT
 
 LONGEST_WATCH = timedelta(days=30)
 LAST_MEASUREMENTS = timedelta(seconds=5)
@@ -77,7 +77,8 @@ class OutageWatch:
             summary="Measure the outage by the probes",
             start_to_close_timeout=LONGEST_WATCH,
             heartbeat_timeout=HEARTBEAT,
-            retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, maximum_interval=LONGEST_RETRY),
+            # Always at once: what nobody measures is a gap, and what is cancelled between two attempts is lost.
+            retry_policy=RetryPolicy(initial_interval=FIRST_RETRY, backoff_coefficient=1.0),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
 

@@ -71,9 +71,10 @@ async def test_a_worker_killed_in_a_stage_changes_nothing_but_the_time(
     assert found.silences == expected.silences
     assert found.done_twice == {}
     assert set(found.done) == set(expected.done)
-    assert found.report.outage is not None
-    # Time without a worker is a gap of the measurement. On a slow machine the whole outage may pass in one.
-    assert found.report.outage.gaps
+    outage = found.report.outage
+    # Time without a worker is a gap of the measurement. On a slow machine the whole outage may pass in one; and what
+    # is cancelled before another worker has taken it up is lost, which the report says.
+    assert outage.gaps if outage else any("the outage could not be measured" in note for note in found.report.notes)
 
 
 @pytest.mark.timeout(PATIENCE)
