@@ -24,6 +24,8 @@ _PRIVILEGES = frozenset({"PROCESS", "REPLICATION CLIENT", "SLAVE MONITOR", "CONN
 # Thread ids: the software's sessions count from 100, real clients from here.
 FIRST_CLIENT_THREAD = 10_000
 _POSITION_PER_SECOND = 137
+_JUST_RECEIVED = 0.05
+"""Seconds of writing: while writes go on, a replica has always received one that it has not replayed yet."""
 
 
 class SimulatedDatabase:
@@ -84,7 +86,8 @@ class SimulatedDatabase:
         replication = self._world.replication
         lag = replication.lag(channel) or 0
         applied = replication.nodes[channel.replica].position
-        received = applied if replication.is_fetching(channel) else source.position
+        ahead = _JUST_RECEIVED if channel.source == replication.writer else 0.0
+        received = applied if replication.is_fetching(channel) else source.position + ahead
         return replicating(
             host, port, server_id=source.server_id, lag_seconds=lag, Gtid_IO_Pos=self._gtid(received),
             Read_Master_Log_Pos=_log_position(received), Exec_Master_Log_Pos=_log_position(min(received, applied)),

@@ -26,7 +26,11 @@ def is_source(channel: ReplicaChannel, machine: Machine) -> bool:
 
 
 def replication_problem(inventory: Inventory, fact: ReplicationFact, source: str) -> str:
-    """What is wrong with the replication from one machine; empty if nothing is."""
+    """What is wrong with the replication from one machine; empty if nothing is.
+
+    While writes go on, a replica has nearly always received one that it has not replayed yet: only positions, and its
+    lag, tell whether it falls behind.
+    """
     channel = channel_from(inventory, fact, source)
     if channel is None:
         return f"no replication from {source}"
@@ -36,7 +40,7 @@ def replication_problem(inventory: Inventory, fact: ReplicationFact, source: str
     if channel.lag_seconds != 0:
         lag = "unknown" if channel.lag_seconds is None else f"{channel.lag_seconds} s"
         return f"from {source}: lag {lag}"
-    return f"from {source}: received, but not replayed" if channel.caught_up is False else ""
+    return ""
 
 
 def replay_problem(facts: Facts, replica: str, source: str) -> str:

@@ -22,6 +22,7 @@ from procedure.reports import RunOutcome
 from tests.lab.attended import Attended
 from tests.lab.ended_run import Ended, Timeline, ended, watch
 from tests.lab.whole_run import REFERENCE, WholeRun
+from tests.outcomes import why
 from workflows.status import RunReport
 
 SHORT = {
@@ -83,7 +84,7 @@ class FaultyRun(Attended[Lab]):
         async with cls.start(temporal, vacate=vacate) as faulty:
             faulty.run.approve_all()
             there = await ended(faulty.run, faulty.timeline)
-            assert there.report.outcome is RunOutcome.COMPLETED, there.report.outcome_reason
+            assert there.report.outcome is RunOutcome.COMPLETED, why(there.report)
             faulty.began = len(faulty.journal)
             await faulty._begin_healthy(of=there.report)
             yield faulty

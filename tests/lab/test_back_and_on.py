@@ -9,6 +9,7 @@ from lab.truth import truth_of
 from procedure.reports import RunOutcome
 from starters.exit_codes import ExitCode
 from tests.lab.whole_run import WholeRun
+from tests.outcomes import why
 from workflows import names
 
 pytestmark = pytest.mark.whole_run
@@ -26,7 +27,7 @@ async def test_an_abort_before_the_power_off_takes_everything_back(temporal: Wor
         await run.approve("roll_back")
         report = await run.report(within=180)
 
-        assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+        assert report.outcome is RunOutcome.ROLLED_BACK, why(report)
         await run.lab.wait_until(lambda: truth_of(run.lab.world) == before)
         assert run.lab.violations == []
         assert run.lab.auditors.at_end() == []
@@ -55,7 +56,7 @@ async def test_a_failover_that_was_terminated_is_carried_on(temporal: WorkflowEn
         run.approve_all()
         report = await run.report(within=180)
 
-        assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+        assert report.outcome is RunOutcome.COMPLETED, why(report)
         assert report.adopted == run_id
         assert run.lab.violations == []
         assert run.lab.auditors.at_end(vacated=run.vacate) == []

@@ -10,6 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 from procedure.reports import RunOutcome
 from tests.lab.attended import words
 from tests.lab.faulty_run import FaultyRun, deviations
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -50,7 +51,7 @@ async def test_who_never_leaves_is_cut_when_people_have_agreed(temporal: Workflo
         await run.approve("before_power_off")
         await run.approve("functionality")
         found = await faulty.ended()
-    assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+    assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
     assert deviations(found, run.inventory) == {}
     ended = next(record for record in found.report.steps if record.id == DRAIN)
     assert ended.report is not None

@@ -13,6 +13,7 @@ from lab.faults import FaultKind
 from procedure.reports import RunOutcome
 from tests.lab.faulty_run import SPEED, in_a_hurry
 from tests.lab.whole_run import REFERENCE, WholeRun
+from tests.outcomes import why
 from workflows.status import RunReport
 
 pytestmark = pytest.mark.whole_run
@@ -93,7 +94,7 @@ async def alone(temporal: WorkflowEnvironment) -> AsyncIterator[Alone]:
         await run.begin()
         run.approve_all()
         there = await run.report()
-        assert there.outcome is RunOutcome.COMPLETED, there.outcome_reason
+        assert there.outcome is RunOutcome.COMPLETED, why(there)
         yield Alone(run, there)
         assert run.lab.violations == []
         assert run.lab.unknown_commands == []

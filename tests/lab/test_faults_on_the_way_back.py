@@ -9,6 +9,7 @@ from lab.faults import Fault
 from procedure.reports import RunOutcome
 from tests.lab.attended import words
 from tests.lab.faulty_run import FaultyRun
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -32,7 +33,7 @@ async def test_one_thing_after_the_other(temporal: WorkflowEnvironment) -> None:
         await _software_starts(faulty)
         await faulty.run.approve("functionality")
         found = await faulty.ended(by_hand=BY_HAND)
-        assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+        assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
         assert found.truth == faulty.before
 
 

@@ -9,6 +9,7 @@ from lab.faults import FaultKind
 from procedure.reports import RunOutcome
 from tests.lab.attended import words
 from tests.lab.faulty_run import FaultyRun, deviations
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -69,7 +70,7 @@ async def test_what_does_not_stop_move_end_or_go_off(temporal: WorkflowEnvironme
 
         await run.approve("functionality")
         found = await faulty.ended()
-    assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+    assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
     assert deviations(found, run.inventory) == {}
     assert [key for key in found.done if key[1] == "power cut"] == [("acd-api1", "power cut")]
 
@@ -132,7 +133,7 @@ async def test_access_that_is_lost_and_comes_back(temporal: WorkflowEnvironment)
 
         await run.approve("functionality")
         found = await faulty.ended()
-    assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+    assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
     assert deviations(found, run.inventory) == {}
 
 
@@ -199,6 +200,6 @@ async def test_a_cluster_that_changes_under_the_run(temporal: WorkflowEnvironmen
 
         await run.approve("functionality")
         found = await faulty.ended(by_hand=("haproxy ",))
-    assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+    assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
     assert deviations(found, run.inventory) == {}
     assert found.truth["machines"]["acd-dbm1"]["complete_dumps"] == 1

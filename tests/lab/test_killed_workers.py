@@ -12,6 +12,7 @@ from tests.lab.conftest import Undisturbed
 from tests.lab.ended_run import ended, watch
 from tests.lab.killing import PATIENCE, Moment, begins, kill_in, stages_run_again, standby
 from tests.lab.whole_run import WholeRun
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -63,7 +64,7 @@ async def test_a_worker_killed_in_a_stage_changes_nothing_but_the_time(
             await kill_in(run, stage, MOMENTS[stage])
         found = await ended(run, timeline, expected.truth)
         assert await stages_run_again(run) >= set(stages)
-    assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+    assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
     assert found.violations == ()
     assert found.unknown_commands == ()
     # Plain equality: the truth holds neither times nor ids, which differ in every run.
@@ -87,7 +88,7 @@ async def test_a_worker_killed_as_the_measurement_of_the_outage_ends(temporal: W
         await run.kill_worker()
         await run.start_worker()
         report = await run.report()
-    assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+    assert report.outcome is RunOutcome.COMPLETED, why(report)
     assert report.outage is not None
     assert report.outage.began is not None
     assert report.outage.ended is not None

@@ -12,6 +12,7 @@ from tests.lab.conftest import Undisturbed
 from tests.lab.ended_run import ended
 from tests.lab.killing import PATIENCE, Moment, begins, kill_in, stages_run_again, standby
 from tests.lab.there_and_back import Travel
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -78,7 +79,7 @@ async def test_a_worker_killed_on_the_way_back_changes_nothing_but_the_time(
             await kill_in(run, stage, moments[stage], since=began)
         found = await ended(run, travel.timeline, expected.truth, since=began)
         assert await stages_run_again(run) >= set(stages)
-    assert found.report.outcome is RunOutcome.COMPLETED, found.report.outcome_reason
+    assert found.report.outcome is RunOutcome.COMPLETED, why(found.report)
     assert found.violations == ()
     assert found.unknown_commands == ()
     assert found.truth == expected.truth == travel.before

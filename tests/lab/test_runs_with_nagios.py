@@ -16,6 +16,7 @@ from tests.lab.faulty_run import FaultyRun, in_a_hurry
 from tests.lab.test_faults_aborted import NO_DAEMON
 from tests.lab.there_and_back import Travel
 from tests.lab.whole_run import REFERENCE, WholeRun
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -57,7 +58,7 @@ async def test_all_are_silenced_the_vacated_stay_so_and_at_the_end_nobody_is(
         assert len(names) == 20, "each machine was silenced"
         assert all(there.report.reference in c or back.report.reference in c for c in scheduled)
     for ended in (there, back):
-        assert ended.report.outcome is RunOutcome.COMPLETED, f"{ended.report.direction}: {ended.report.outcome_reason}"
+        assert ended.report.outcome is RunOutcome.COMPLETED, why(ended.report)
         assert ended.violations == ()
         assert ended.unknown_commands == ()
         assert ended.done_twice == {}

@@ -16,6 +16,7 @@ from procedure.reports import RunOutcome
 from starters.exit_codes import ExitCode
 from tests.lab.secret_search import command_lines, forms, found_in
 from tests.lab.whole_run import WholeRun
+from tests.outcomes import why
 from workflows import names
 
 pytestmark = [pytest.mark.whole_run, pytest.mark.timeout(300)]
@@ -68,7 +69,7 @@ async def test_no_secret_is_found_anywhere(temporal: WorkflowEnvironment) -> Non
         await _retry_all(run)
         run.approve_all()
         report = await run.report()
-        assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+        assert report.outcome is RunOutcome.COMPLETED, why(report)
         outputs.append(await run.type("report", *inventory))
         outputs.append(await run.type("report", *inventory, "--json"))
         assert outputs[-1].code == ExitCode.OK

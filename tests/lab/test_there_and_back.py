@@ -9,6 +9,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from procedure.reports import RunOutcome
 from tests.lab.there_and_back import ThereAndBack, Travel
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -31,7 +32,7 @@ async def test_rounds_in_a_row(temporal: WorkflowEnvironment) -> None:
 def _must_be_as_it_was(number: int, both: ThereAndBack) -> None:
     for ended in (both.there, both.back):
         where = f"round {number}, {ended.report.direction} of {ended.vacated}"
-        assert ended.report.outcome is RunOutcome.COMPLETED, f"{where}: {ended.report.outcome_reason}"
+        assert ended.report.outcome is RunOutcome.COMPLETED, why(ended.report)
         assert ended.violations == (), where
         assert ended.unknown_commands == (), where
         assert ended.done_twice == {}, where

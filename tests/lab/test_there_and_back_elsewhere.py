@@ -9,6 +9,7 @@ from inventory.models import Inventory, ManualMonitoring, ManualPower
 from procedure.reports import RunOutcome
 from tests.lab.test_other_inventories import another
 from tests.lab.there_and_back import ThereAndBack, Travel
+from tests.outcomes import why
 
 pytestmark = pytest.mark.whole_run
 
@@ -70,7 +71,7 @@ async def test_a_cluster_in_which_much_is_done_by_hand(temporal: WorkflowEnviron
 
 def _must_be_as_it_was(both: ThereAndBack) -> None:
     for ended in (both.there, both.back):
-        assert ended.report.outcome is RunOutcome.COMPLETED, f"{ended.report.direction}: {ended.report.outcome_reason}"
+        assert ended.report.outcome is RunOutcome.COMPLETED, why(ended.report)
         assert ended.violations == ()
         assert ended.unknown_commands == ()
         assert ended.done_twice == {}

@@ -12,6 +12,7 @@ from procedure.reports import Outcome, RunOutcome
 from tests.lab.conftest import Undisturbed
 from tests.lab.ended_run import Ended
 from tests.lab.there_and_back import ThereAndBack
+from tests.outcomes import why
 from workflows.status import RunReport, StepState
 
 pytestmark = pytest.mark.whole_run
@@ -45,7 +46,7 @@ def survivor_of(failback: Ended) -> str:
 
 
 def test_it_completes_and_nothing_happened_that_must_not(failback: Ended) -> None:
-    assert failback.report.outcome is RunOutcome.COMPLETED, failback.report.outcome_reason
+    assert failback.report.outcome is RunOutcome.COMPLETED, why(failback.report)
     assert failback.violations == ()
     assert failback.unknown_commands == ()
     assert failback.done_twice == {}

@@ -16,6 +16,7 @@ from starters.exit_codes import ExitCode
 from tests.lab.conftest import Undisturbed
 from tests.lab.ended_run import Ended, ended, watch
 from tests.lab.whole_run import WholeRun
+from tests.outcomes import why
 from workflows.status import RunReport, StepState
 
 pytestmark = pytest.mark.whole_run
@@ -46,7 +47,7 @@ def survivor_of(failover: Ended) -> str:
 
 
 def test_it_completes_and_nothing_happened_that_must_not(failover: Ended) -> None:
-    assert failover.report.outcome is RunOutcome.COMPLETED, failover.report.outcome_reason
+    assert failover.report.outcome is RunOutcome.COMPLETED, why(failover.report)
     assert failover.violations == ()
     assert failover.unknown_commands == ()
     assert failover.done_twice == {}

@@ -11,6 +11,7 @@ from lab.processes import Processes
 from lab.real.lab import RealLab
 from procedure.reports import RunOutcome
 from tests.lab.whole_run import RunOn
+from tests.outcomes import why
 from workflows.status import RunReport
 
 WITHIN = 240.0
@@ -35,7 +36,7 @@ class RealRun(RunOn[RealLab]):
         await self.begin()
         self.approve_all()
         report = await self.report(within=WITHIN)
-        assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+        assert report.outcome is RunOutcome.COMPLETED, why(report)
         return report
 
     async def failback(self, of: RunReport) -> RunReport:
@@ -47,5 +48,5 @@ class RealRun(RunOn[RealLab]):
         await self.begin_failback(of=of)
         self.approve_all()
         report = await self.report(within=WITHIN)
-        assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+        assert report.outcome is RunOutcome.COMPLETED, why(report)
         return report

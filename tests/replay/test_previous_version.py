@@ -19,6 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 from inventory.digest import ADDED
 from procedure.reports import RunOutcome
 from tests.lab.whole_run import ROOT, WholeRun
+from tests.outcomes import why
 
 PATIENCE = 240
 """Seconds for a run: two workers and a starter are processes that import everything anew."""
@@ -93,6 +94,6 @@ async def test_a_run_of_the_previous_version_is_finished_by_this_one(
         run.approve_all()
         report = await run.report(within=PATIENCE)
 
-        assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+        assert report.outcome is RunOutcome.COMPLETED, why(report)
         assert run.lab.violations == []
         assert run.lab.auditors.at_end(vacated=run.vacate) == []

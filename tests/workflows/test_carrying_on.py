@@ -12,6 +12,7 @@ from procedure.adopting import Adopted
 from procedure.reports import Outcome, RunOutcome
 from starters.carrying_on import adopted, ended_in_the_middle
 from starters.running import Stopped
+from tests.outcomes import why
 from tests.workflows.driving import Run, own, running, step_of, worker_for
 from tests.workflows.paper_world import PaperWorld
 from tests.workflows.test_roll_back import BACK, truth
@@ -70,7 +71,7 @@ async def test_a_terminated_run_is_carried_on_to_its_end(client: Client, world: 
             await again.approve(*(w.gate for w in status.waits))
         report = await again.result()
 
-    assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+    assert report.outcome is RunOutcome.COMPLETED, why(report)
     assert world.violations == []
     assert report.adopted == found.run_id
     assert world.cluster.off == {m.name for m in world.inventory.machines if m.host == HOST}
@@ -86,7 +87,7 @@ async def test_software_that_runs_on_the_survivor_is_not_stopped_again(client: C
         await again.approve("before_start", "functionality")
         report = await again.result()
 
-    assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+    assert report.outcome is RunOutcome.COMPLETED, why(report)
     sent = [order.step_id for order in world.orders[before:]]
     assert sent
     assert not [step for step in sent if step.startswith(("3-", "4-", "5-"))]
@@ -108,7 +109,7 @@ async def test_a_run_that_was_aborted_among_the_machines_is_carried_on(client: C
         await again.approve("before_start", "functionality")
         report = await again.result()
 
-    assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+    assert report.outcome is RunOutcome.COMPLETED, why(report)
     assert world.violations == []
 
 
@@ -135,7 +136,7 @@ async def test_after_half_a_roll_back_nothing_counts_as_done_or_decided(client: 
         await again.approve("roll_back")
         report = await again.result()
 
-    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert report.outcome is RunOutcome.ROLLED_BACK, why(report)
     assert truth(world) == found
     assert world.violations == []
 
@@ -153,7 +154,7 @@ async def test_what_the_earlier_run_was_in_the_middle_of_is_rolled_back_too(
         await again.approve("roll_back")
         report = await again.result()
 
-    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert report.outcome is RunOutcome.ROLLED_BACK, why(report)
     assert truth(world) == before
     assert world.violations == []
 
@@ -171,7 +172,7 @@ async def test_what_turns_out_to_be_done_by_the_earlier_run_is_rolled_back_too(
         await again.approve("roll_back")
         report = await again.result()
 
-    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert report.outcome is RunOutcome.ROLLED_BACK, why(report)
     assert truth(world) == before
 
 

@@ -9,6 +9,7 @@ from inventory.models import Inventory
 from procedure.orders import DRAW_UP
 from procedure.plan import Plan
 from procedure.reports import Outcome, RunOutcome
+from tests.outcomes import why
 from tests.workflows.driving import Run, running, step_of
 from tests.workflows.paper_world import PaperWorld, failure
 from tests.workflows.test_carrying_on import carried_on, found_for, terminated_at
@@ -211,7 +212,7 @@ async def test_what_an_adopted_run_has_done_is_taken_back_too(client: Client, wo
         await again.approve("roll_back")
         report = await again.result()
 
-    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert report.outcome is RunOutcome.ROLLED_BACK, why(report)
     assert truth(world) == before
     assert world.violations == []
 
@@ -250,7 +251,7 @@ async def test_a_failback_is_rolled_back_until_machines_start(client: Client, wo
         await back.approve("roll_back")
         report = await back.result()
 
-    assert report.outcome is RunOutcome.ROLLED_BACK, report.outcome_reason
+    assert report.outcome is RunOutcome.ROLLED_BACK, why(report)
     now = truth(world)
     # Which silences there are has changed; who is silenced has not.
     assert {n: now[n] for n in now if n != "silences"} == {n: before[n] for n in before if n != "silences"}

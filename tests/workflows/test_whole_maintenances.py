@@ -5,6 +5,7 @@ from __future__ import annotations
 from temporalio.client import Client
 
 from procedure.reports import RunOutcome
+from tests.outcomes import why
 from tests.workflows.driving import Run, start_maintenance, worker_for
 from tests.workflows.paper_world import PaperWorld
 from workflows import names
@@ -42,7 +43,7 @@ async def test_both_hosts_one_after_the_other_and_all_is_as_it_was(client: Clien
             await run.approve(GATE)
             await approve_runs(client, run, 2 * number + 2)
         report = await run.result()
-    assert report.outcome is RunOutcome.COMPLETED, report.outcome_reason
+    assert report.outcome is RunOutcome.COMPLETED, why(report)
     assert [r.outcome for r in report.runs] == [RunOutcome.COMPLETED] * 4
     assert all(r.outage is not None for r in report.runs)
     assert world.violations == []
