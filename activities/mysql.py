@@ -42,7 +42,7 @@ from activities.secrets import resolve
 from activities.web import tls_context
 from inventory.models import Inventory
 from inventory.values import Tls
-from procedure.facts import ReplicaChannel, ReplicationFact, Session
+from procedure.facts import ReplicationFact, Session
 from procedure.instructions import EndConnections
 from procedure.subjects import ReplayOn, ReplicationOn, SessionsOn
 
@@ -54,8 +54,6 @@ PROCESS_LIST: Final = "SHOW PROCESSLIST"
 
 
 MAY_KILL: Final = "CONNECTION ADMIN (MySQL: CONNECTION_ADMIN; SUPER before MariaDB 10.5 and MySQL 8)"
-LAG_LOOKS: Final = 4
-LAG_PAUSE_SECONDS: Final = 0.25
 UNKNOWN_THREAD: Final = 1094
 """KILL of a connection that has ended meanwhile."""
 
@@ -196,7 +194,7 @@ class Databases:
         async with self._machine(machine) as asking:
             version = read_version(machine, await asking.value("SELECT VERSION()"))
             statement = version.replica_status
-            channels = await _channels(asking, version)
+            channels = read_replicas(machine, await asking.rows(statement, version.replication_privileges))
             read_only = read_read_only(machine, await asking.rows("SHOW GLOBAL VARIABLES LIKE 'read_only'"))
             position = read_position(machine, await _own_log(asking, version))
         fact = ReplicationFact(version=version.text, read_only=read_only, channels=channels, position=position)
@@ -323,18 +321,6 @@ def _sendable(name: str, reference: str) -> str:
             "aiomysql can't send them: choose another password",
         ) from None
     return password
-
-
-async def _channels(asking: _Asking, version: Version) -> tuple[ReplicaChannel, ...]:
-    """A lag is counted in whole seconds, and one may end while a write is replayed: 1 s is told if it stays so."""
-    for look in range(LAG_LOOKS):
-        if look:
-            await asyncio.sleep(LAG_PAUSE_SECONDS)
-        rows = await asking.rows(version.replica_status, version.replication_privileges)
-        channels = read_replicas(asking.machine, rows)
-        if all(channel.lag_seconds != 1 for channel in channels):
-            break
-    return channels
 
 
 async def _own_log(asking: _Asking, version: Version) -> Sequence[Row]:

@@ -8,7 +8,7 @@ from inventory.models import Component, Inventory, NagiosMonitoring, Role
 from procedure import who
 from procedure.facts import ClusterFact, Facts, LocationConstraint, NodeState, ReplicationFact
 from procedure.invariants import caught_up, not_seen
-from procedure.replication import channel_from, replay_problem, replication_problem
+from procedure.replication import catches_up, channel_from, replay_problem, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, ComponentOn, PowerOf, ReplayOn, ReplicationOn, Silences, Subject
 from procedure.verdicts import Verdict, failed, not_applicable, passed, unknown, warned
@@ -330,7 +330,9 @@ def nothing_is_lost(situation: Situation, machine: str, facts: Facts) -> Verdict
     lacking = {r: p for r in staying if (p := replay_problem(facts, r, machine))}
     problems = {r: p for r, p in broken.items() if r not in cut_off} | lacking
     if problems:
-        return failed(condition, _each(problems), "Wait for the replication, or repair it; then retry.")
+        step = "Wait for the replication, or repair it; then retry."
+        passing = all(catches_up(inventory, seen[r], machine) for r in problems)
+        return failed(condition, _each(problems), step, passing=passing)
     # A position proves that a replica has all: just connected it lags by nothing and has got nothing. Only where the
     # master tells nobody any more what it wrote, having replayed all that was received is all there can be.
     unproved = [r for r in staying if facts.replay(r, machine) is None]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from inventory.models import Backend, Inventory, Pair, Role
 from procedure import who
 from procedure.facts import BalancerFact, DrbdFact, Facts, ServerState
-from procedure.replication import replay_problem, replayed_words, replication_problem
+from procedure.replication import catches_up, replay_problem, replayed_words, replication_problem
 from procedure.situation import Situation
 from procedure.subjects import BalancerOn, ClusterOn, DaemonOn, DrbdOn, PowerOf, ReplayOn, ReplicationOn, Subject
 from procedure.verdicts import Answer, Verdict, failed, not_applicable, passed, together, unknown, with_retry
@@ -151,7 +151,7 @@ def takes_no_writes(situation: Situation, machine: str, facts: Facts) -> Verdict
         return failed(condition, "the active load balancer sends writes there", f"Set {machine} to MAINT.", invariant=3)
     if not any(situation.inventory.machine(m).role is Role.DATABASE_MASTER for m in taking):
         seen = f"no master takes writes at all, only {', '.join(taking)}" if taking else "no master takes writes at all"
-        return failed(condition, seen, "Bring the other master UP first.", invariant=3)
+        return failed(condition, seen, "Bring the other master UP first.", invariant=3, passing=True)
     return passed(condition, f"writes go to {', '.join(taking)}", invariant=3)
 
 
@@ -340,7 +340,7 @@ def caught_up(master: str, sources: tuple[str, ...], facts: Facts, inventory: In
     problems = [p for source in sources if (p := replay_problem(facts, master, source))]
     if problems:
         step = f"Wait for the replication on {master} (SHOW REPLICA STATUS), then retry."
-        return failed(condition, "; ".join(problems), step, invariant=5)
+        return failed(condition, "; ".join(problems), step, invariant=5, passing=True)
     return passed(condition, f"both threads run, {replayed_words(facts, master, sources)}", invariant=5)
 
 
@@ -355,7 +355,8 @@ def replication_runs(master: str, sources: tuple[str, ...], facts: Facts, invent
     problems = [p for source in sources if (p := replication_problem(inventory, fact, source))]
     if problems:
         step = f"Repair or wait for the replication on {master} (SHOW REPLICA STATUS), then retry."
-        return failed(condition, "; ".join(problems), step, invariant=5)
+        passing = all(catches_up(inventory, fact, source) for source in sources)
+        return failed(condition, "; ".join(problems), step, invariant=5, passing=passing)
     return passed(condition, "both threads run, lag 0", invariant=5)
 
 

@@ -43,6 +43,12 @@ def replication_problem(inventory: Inventory, fact: ReplicationFact, source: str
     return ""
 
 
+def catches_up(inventory: Inventory, fact: ReplicationFact, source: str) -> bool:
+    """Whether what a replica lacks comes by itself: both threads of the replication from a machine run."""
+    channel = channel_from(inventory, fact, source)
+    return channel is not None and channel.io == "Yes" and channel.sql == "Yes"
+
+
 def replay_problem(facts: Facts, replica: str, source: str) -> str:
     """What a replica has not executed of what a source had written; empty if it has all, or that was not seen."""
     fact = facts.replay(replica, source)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -22,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from procedure.reports import Outcome, RunOutcome, StepProblem
     from procedure.rollback import Undo
     from procedure.situation import Situation
+    from procedure.verdicts import Verdict
     from workflows import names
     from workflows.details import render
     from workflows.executor import Executor
@@ -135,11 +137,11 @@ class ControlledRun:
         return self._request.window_ends
 
     async def _procedure(self, executor: Executor) -> None:
-        facts = await executor.observe(rounds(executor.situation, self._asked))
+        await executor.check_health(rounds(executor.situation, self._asked), partial(self._judge, executor))
         if self._ledger.abort is not None:
             self._conclude(*self._aborted(touched=False))
             return
-        plan = await self._drawn(executor, facts)
+        plan = self._planned()
         if plan is None:
             return
         self._plan_is(plan)
@@ -183,24 +185,28 @@ class ControlledRun:
             self._ledger.notes.append(warning)
         self._changed()
 
-    async def _drawn(self, executor: Executor, facts: Facts) -> Plan | None:
-        """The plan; None where there is none and the run has ended."""
+    async def _judge(self, executor: Executor, facts: Facts) -> tuple[Verdict, ...]:
+        """Draw up what the run begins with, the health check's verdicts among it; none, if nobody could."""
         intent = self._asked
         if workflow.patched(PLAN_IN_HISTORY):
             drawn_up = await executor.draw_up(intent, facts)
         else:
             drawn_up = draw_up(executor.situation, intent, facts)
         if isinstance(drawn_up, StepProblem):
-            self._conclude(RunOutcome.FAILED, f"Not started, since no plan was made. {drawn_up.text}")
-            return None
+            drawn_up = DrawnUp(problem=f"no plan was made. {drawn_up.text}")
         self._drawn_up = drawn_up
-        if drawn_up.plan is not None:
-            self._know_ways_back(drawn_up.plan)
-            self._ledger.plan(drawn_up.plan.steps)
-            self._ledger.adopt(drawn_up.already, workflow.now())
-        if drawn_up.plan is None:
-            self._conclude(RunOutcome.FAILED, _why_not_started(drawn_up))
-        return drawn_up.plan
+        return drawn_up.health
+
+    def _planned(self) -> Plan | None:
+        """The plan; None where there is none and the run has ended."""
+        plan = self._drawn_up.plan
+        if plan is None:
+            self._conclude(RunOutcome.FAILED, _why_not_started(self._drawn_up))
+            return None
+        self._know_ways_back(plan)
+        self._ledger.plan(plan.steps)
+        self._ledger.adopt(self._drawn_up.already, workflow.now())
+        return plan
 
     def _know_ways_back(self, plan: Plan) -> None:
         found = self._drawn_up.as_found
@@ -477,7 +483,7 @@ def _why_not_started(drawn_up: DrawnUp) -> str:
     bad = sum(not verdict.allows for verdict in drawn_up.health)
     if bad:
         return f"Not started, since the health check found {_things(bad)} not well. Nothing was touched."
-    return f"Not started: {drawn_up.problem}. Nothing was touched."
+    return f"Not started: {drawn_up.problem.rstrip('.')}. Nothing was touched."
 
 
 def _things(count: int) -> str:

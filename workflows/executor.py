@@ -7,6 +7,7 @@ the operator: retry, skip, abort.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
+    from procedure.verdicts import Answer, Verdict
     from workflows.book import Resolution
     from workflows.draining import overdue
     from workflows.gates import Fresh, GateKeeper
@@ -36,8 +38,14 @@ with workflow.unsafe.imports_passed_through():
     from workflows.workers import Workers
 
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
+Judge = Callable[[Facts], Awaitable[tuple[Verdict, ...]]]
+"""What the facts of a health check mean."""
 A_BLIND_WAIT_IS_TOLD = "a-blind-wait-is-told"
 """Patch: runs recorded before it waited until the deadline, also where nobody answered, and gave more time to that."""
+WHAT_PASSES_IS_LOOKED_AT_AGAIN = "what-passes-is-looked-at-again"
+"""Patch: the health check of runs recorded before it looked once."""
+LOOK_AGAIN = (1, 2, 4)
+"""Polls until what is not well is looked at again: a server that missed two checks is UP again after two."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class Executor:
     """Begins a run of its own and waits for it; None: the plan has none."""
     _plan: Plan | None = None
     _handed: Counter[str] = field(default_factory=Counter)
-    """Activities of each step so far."""
+    """Activities of each step, and of each plan, so far."""
     _held: list[str] = field(default_factory=list)
     """Steps that don't begin yet, since an upkeep that they end is at work."""
     _steps_are_over: bool = False
@@ -91,7 +99,32 @@ class Executor:
 
     # Health check
 
-    async def observe(self, rounds: tuple[Step, ...]) -> Facts:
+    async def check_health(self, rounds: tuple[Step, ...], judge: Judge) -> tuple[Verdict, ...]:
+        """Observe and judge. What is not well is looked at again a few times: it may be over in a moment.
+
+        Not what nobody could see: that was tried again already, and a password that is refused is not tried for long.
+
+        Returns:
+            the last verdicts; none, if the run is aborted.
+        """
+        pauses = iter(LOOK_AGAIN)
+        while True:
+            facts = await self._observe(rounds)
+            if self._aborted:
+                return ()
+            verdicts = await judge(facts)
+            against = {verdict.answer for verdict in verdicts if not verdict.allows}
+            pause = next(pauses, None) if against == {Answer.FAIL} else None
+            if pause is None or not workflow.patched(WHAT_PASSES_IS_LOOKED_AT_AGAIN):
+                return verdicts
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._aborted,
+                    timeout=pause * self.situation.inventory.timings.poll,
+                    timeout_summary="Something is not well: look again, it may be over in a moment",
+                )
+
+    async def _observe(self, rounds: tuple[Step, ...]) -> Facts:
         """Observe all rounds of the health check at the same time."""
         self.ledger.plan(rounds)
         interrupting = asyncio.create_task(self._interrupt_when_aborted())
@@ -109,7 +142,7 @@ class Executor:
             await self._resumed()
             self.ledger.begin(step.id, workflow.now())
             self.changed()
-            seen = await self._workers.observe(step.id, step.title, action.subjects, attempt)
+            seen = await self._workers.observe(step.id, step.title, action.subjects, self._next_id(step.id))
             lost = any(observation.trouble == "transient" for observation in seen.observations)
             if not lost or self._aborted or attempt + 1 == self._workers.attempts:
                 break
@@ -123,7 +156,7 @@ class Executor:
 
     async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
         """Have the facts judged and the plan made."""
-        return await self._workers.draw_up(intent, facts)
+        return await self._workers.draw_up(intent, facts, self._next_id(f"draw-up-the-{intent.direction}"))
 
     async def run(self, plan: Plan, *, digest: str = "", seen: tuple[Statement, ...] = ()) -> None:
         """Run a plan to its end, or to the end of an abort.
@@ -215,7 +248,7 @@ class Executor:
             result = await (
                 self._wait_in_slices(attempt, step)
                 if attempt.command.in_slices
-                else self._workers.order(attempt.command, step, self._next_id(step))
+                else self._workers.order(attempt.command, step, self._next_id(step.id))
             )
             if isinstance(result, StepReport):
                 self.ledger.end(step.id, result.outcome, workflow.now(), result)
@@ -276,7 +309,7 @@ class Executor:
         try:
             while True:
                 patience = drain.next_slice(workflow.now())
-                result = await self._workers.order(command, step, self._next_id(step), patience=patience)
+                result = await self._workers.order(command, step, self._next_id(step.id), patience=patience)
                 if not isinstance(result, StepReport) or result.outcome is not Outcome.NOT_YET:
                     return result
                 drain.take(result)
@@ -288,11 +321,11 @@ class Executor:
         finally:
             self.ledger.drains.stop(step.id)
 
-    def _next_id(self, step: Step) -> str:
+    def _next_id(self, base: str) -> str:
         """For the next activity of a step: its own id, then numbered."""
-        self._handed[step.id] += 1
-        count = self._handed[step.id]
-        return step.id if count == 1 else f"{step.id}.{count}"
+        self._handed[base] += 1
+        count = self._handed[base]
+        return base if count == 1 else f"{base}.{count}"
 
     async def _ask_about(
         self, step: Step, problem: StepProblem, *, can_force: bool = False, can_extend: bool = False

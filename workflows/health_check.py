@@ -8,7 +8,9 @@ with workflow.unsafe.imports_passed_through():
     from inventory.digest import digest
     from inventory.models import Inventory, Role
     from procedure.drawing_up import Intent, judge, rounds
+    from procedure.facts import Facts
     from procedure.situation import Situation
+    from procedure.verdicts import Verdict
     from workflows.executor import Executor
     from workflows.ledger import Ledger
     from workflows.messages import HealthRequest
@@ -29,8 +31,11 @@ class HealthCheckRun:
         vacated = known_host(inventory, request.returning or request.vacate or _active_host(inventory))
         situation = Situation(inventory, vacated)
         executor = Executor(situation, Ledger(inventory.approval), digest(inventory), lambda: None)
-        facts = await executor.observe(rounds(situation, intent))
-        verdicts = judge(situation, intent, facts)
+
+        async def judged(facts: Facts) -> tuple[Verdict, ...]:
+            return judge(situation, intent, facts)
+
+        verdicts = await executor.check_health(rounds(situation, intent), judged)
         return HealthReport(
             cluster=inventory.cluster,
             began=began,

@@ -59,7 +59,10 @@ class Maintenance(ControlledRun):
 
     async def _procedure(self, executor: Executor) -> None:
         executor.begin_run = self._children.carry_out
-        plan = self._drawn_up.plan or await self._drawn(executor, Facts())
+        plan = self._drawn_up.plan
+        if plan is None:
+            await self._judge(executor, Facts())
+            plan = self._planned()
         if plan is None:
             return
         self._plan_is(plan)

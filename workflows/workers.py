@@ -68,8 +68,11 @@ class Workers:
         # What only looks or waits. In the order it was begun, so that a replay interrupts in the same order.
         self._interruptible: dict[workflow.ActivityHandle[Any], None] = {}
 
-    async def observe(self, step_id: str, title: str, subjects: tuple[Subject, ...], attempt: int) -> Observed:
-        """Have subjects observed; nothing, if the run is aborted. What can't be observed says why."""
+    async def observe(self, step_id: str, title: str, subjects: tuple[Subject, ...], name: str) -> Observed:
+        """Have subjects observed, in an activity of that id; nothing, if the run is aborted.
+
+        What can't be observed says why.
+        """
         if self._aborted():
             return Observed()
         timings = self._situation.inventory.timings
@@ -83,7 +86,7 @@ class Workers:
             OBSERVE,
             order,
             result_type=Observed,
-            activity_id=f"{step_id}.{attempt + 1}" if attempt else step_id,
+            activity_id=name,
             summary=title,
             start_to_close_timeout=4 * timings.command + 2 * timings.connect,
             heartbeat_timeout=HEARTBEAT,
@@ -162,8 +165,8 @@ class Workers:
             reason = problem_of(error, f"the signature of {signed.by}", "it is verified").text
             return SignatureVerdict(good=False, reason=reason)
 
-    async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
-        """Have the facts judged and the plan made; what a worker answers stays in the history of the run."""
+    async def draw_up(self, intent: Intent, facts: Facts, name: str) -> DrawnUp | StepProblem:
+        """Have the facts judged and the plan made, in an activity of that id; its answer stays in the history."""
         order = DrawUpOrder(
             inventory_digest=self._digest,
             cluster=self._situation.inventory.cluster,
@@ -175,7 +178,7 @@ class Workers:
             DRAW_UP,
             order,
             result_type=DrawnUp,
-            activity_id=f"draw-up-the-{intent.direction}",
+            activity_id=name,
             summary=f"Judge the health check and draw up the {intent.direction}",
             start_to_close_timeout=DRAWING_UP,
             retry_policy=self._retry_policy,

@@ -207,21 +207,6 @@ async def test_a_replica_whose_master_is_away_or_that_stopped() -> None:
     assert (channel.io, channel.sql, channel.lag_seconds) == ("No", "No", None)
 
 
-@pytest.mark.parametrize(("lags", "told"), [([1, 0, 9], 0), ([1, 1, 2, 9], 2), ([1] * 9, 1), ([3, 0], 3)])
-async def test_a_lag_of_one_second_is_told_if_it_stays(
-    lags: list[int], told: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("activities.mysql.LAG_PAUSE_SECONDS", 0)
-    coming = iter(lags)
-
-    class Replaying(World):
-        def replicas(self) -> list[ReplicaStatus]:
-            return [replicating("10.77.0.32", 3306, server_id=2, lag_seconds=next(coming))]
-
-    (channel,) = (await replication(Replaying())).channels
-    assert channel.lag_seconds == told
-
-
 async def test_no_replica_and_no_binary_log() -> None:
     fact = await replication(World(log=None, read_only=True))
     assert (fact.channels, fact.position, fact.read_only) == ((), "", True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from procedure import invariants
+from procedure.conditions import nothing_is_lost
 from procedure.facts import BalancerFact, DaemonFact, DrbdFact, Facts, PowerFact, ReplayFact, ReplicationFact
 from procedure.invariants import INVARIANTS
 from procedure.situation import Situation
@@ -289,3 +290,22 @@ def test_each_checkable_invariant_has_every_answer_it_can_give() -> None:
 
     assert all({PASS, FAIL, UNKNOWN} <= found for found in answers.values())
     assert all(NA in found for number, found in answers.items() if number not in (2, 7))
+
+
+@pytest.mark.parametrize(
+    ("change", "passing"),
+    [
+        (lambda f: channel_with(f, "acd-dbm2", lag_seconds=3), True),
+        (lambda f: seen(f, ReplayOn(machine="acd-dbm2", source="acd-dbm1"), ReplayFact(lacking="0-1-9")), True),
+        (lambda f: channel_with(f, "acd-dbm2", sql="No", sql_error="1062 duplicate"), False),
+        (lambda f: channel_with(f, "acd-dbm2", io="Connecting", lag_seconds=None, caught_up=False), False),
+        (lambda f: seen(f, ReplicationOn(machine="acd-dbm2"), ReplicationFact()), False),
+    ],
+)
+def test_what_comes_by_itself_is_waited_for_a_moment(
+    change: Change, passing: bool, situation: Situation, facts: Facts
+) -> None:
+    """Not a replication that has stopped: nobody would wait for that in vain in the middle of an outage."""
+    altered = change(facts)
+    verdicts = (fresh("acd-dbm1")(situation, altered), nothing_is_lost(situation, "acd-dbm1", altered))
+    assert [(v.answer, v.passing) for v in verdicts] == [(FAIL, passing)] * 2

@@ -71,6 +71,11 @@ async def given_up(run: Run) -> None:
     await run.say("abort", {"by": "ada", "reason": "not tonight"})
 
 
+async def at_the_first_gate(run: Run) -> None:
+    await run.at_gate("before_start")
+    await run.say("abort", {"by": "ada", "reason": "not tonight"})
+
+
 async def by_two(run: Run) -> None:
     """Each gate needs two people; the first approval of the first gate is followed by one that does not count."""
     for gate in GATES:
@@ -160,6 +165,11 @@ def ill(world: PaperWorld) -> None:
     world.seen = split_brain
 
 
+def ill_at_first(world: PaperWorld) -> None:
+    """What is not well is over at the third look."""
+    world.seen = lambda facts: split_brain(facts) if world.attempts["0-observe-acd-store2"] < 3 else facts
+
+
 def not_all_seen(world: PaperWorld) -> None:
     """Each round lacks a subject that it was asked for."""
     world.seen = lambda facts: facts.model_copy(update={"observations": facts.observations[:-1] or facts.observations})
@@ -188,6 +198,7 @@ STORIES: dict[str, Story] = {
     "signed-approval": ("vm-host-1", wanting_signatures, signed),
     "facts-changed": ("vm-host-1", well, with_changed_facts),
     "health-check-failed": ("vm-host-1", ill, nothing),
+    "health-check-looked-again": ("vm-host-1", ill_at_first, at_the_first_gate),
     "not-all-seen": ("vm-host-1", not_all_seen, nothing),
     "people-told": ("vm-host-1", telling, given_up),
 }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import CancelledError
 
 from procedure.facts import Facts
+from procedure.orders import DRAW_UP
 from procedure.reports import Outcome, RunOutcome
 from procedure.subjects import DrbdOn
 from tests.procedure.altered import drbd_with, unseen
 from tests.workflows.driving import running, step_of, worker_for
 from tests.workflows.paper_world import PaperWorld, failure, transient
 from workflows import names
+from workflows.executor import LOOK_AGAIN
 from workflows.messages import HealthRequest
 from workflows.status import HealthReport
 
@@ -38,6 +42,38 @@ async def test_a_cluster_that_is_not_well_is_not_touched(client: Client, world: 
     assert all(step.rstrip()[-1] == "." for step in report.next_steps)
     assert "StandAlone" in details
     assert report.waits == ()
+    looks = 1 + len(LOOK_AGAIN)
+    assert (world.attempts["0-observe-acd-store2"], world.attempts[DRAW_UP]) == (looks, looks)
+
+
+@pytest.mark.parametrize("looks", [2, 4])
+async def test_what_is_over_in_a_moment_stops_no_run(looks: int, client: Client, world: PaperWorld) -> None:
+    world.seen = lambda facts: split_brain(facts) if world.attempts["0-observe-acd-store2"] < looks else facts
+    async with running(client, world) as run:
+        await run.at_gate("before_start")
+        assert (world.attempts["0-observe-acd-store2"], world.attempts[DRAW_UP]) == (looks, looks)
+        assert all(verdict.allows for verdict in (await run.status()).health)
+        await run.say("abort", {"by": "ada", "reason": "seen"})
+        await run.result()
+
+
+async def test_an_abort_does_not_wait_for_the_next_look(client: Client, world: PaperWorld) -> None:
+    hourly = world.inventory.timings.model_copy(update={"poll": timedelta(hours=1)})
+    world.inventory = world.inventory.model_copy(update={"timings": hourly})
+    world.seen = split_brain
+    async with running(client, world) as run:
+        await run.until(lambda s: any(not verdict.allows for verdict in s.health))
+        await run.say("abort", {"by": "ada", "reason": "wrong host"})
+        report = await run.result()
+    assert report.outcome_reason == "Aborted by ada: wrong host. Nothing was touched."
+    assert world.attempts["0-observe-acd-store2"] == 1
+
+
+async def test_a_health_check_alone_looks_again_too(client: Client, world: PaperWorld) -> None:
+    world.seen = lambda facts: split_brain(facts) if world.attempts["0-observe-acd-store2"] < 2 else facts
+    async with worker_for(client, world, names.task_queue(world.inventory.cluster)):
+        assert (await checked(client, world)).healthy
+    assert world.attempts["0-observe-acd-store2"] == 2
 
 
 async def test_what_can_not_be_seen_is_no_health(client: Client, world: PaperWorld) -> None:
@@ -46,6 +82,7 @@ async def test_what_can_not_be_seen_is_no_health(client: Client, world: PaperWor
         report = await run.result()
     assert report.outcome is RunOutcome.FAILED
     assert any("connection lost" in step for step in report.next_steps)
+    assert world.attempts[DRAW_UP] == 1, "it was tried again already, and is not looked at again"
 
 
 async def test_a_lost_connection_is_tried_again(client: Client, world: PaperWorld) -> None:
