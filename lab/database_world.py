@@ -25,7 +25,7 @@ _PRIVILEGES = frozenset({"PROCESS", "REPLICATION CLIENT", "SLAVE MONITOR", "CONN
 FIRST_CLIENT_THREAD = 10_000
 _POSITION_PER_SECOND = 137
 _JUST_RECEIVED = 0.05
-"""Seconds of writing: while writes go on, a replica has always received one that it has not replayed yet."""
+"""Seconds of writing: a replica of who takes the writes has received one more than it has replayed."""
 
 
 class SimulatedDatabase:

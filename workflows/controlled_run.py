@@ -138,7 +138,7 @@ class ControlledRun:
 
     async def _procedure(self, executor: Executor) -> None:
         await executor.check_health(rounds(executor.situation, self._asked), partial(self._judge, executor))
-        if self._ledger.abort is not None:
+        if self._ledger.abort is not None and self._drawn_up.plan is None:
             self._conclude(*self._aborted(touched=False))
             return
         plan = self._planned()
@@ -193,7 +193,7 @@ class ControlledRun:
         else:
             drawn_up = draw_up(executor.situation, intent, facts)
         if isinstance(drawn_up, StepProblem):
-            drawn_up = DrawnUp(problem=f"no plan was made. {drawn_up.text}")
+            drawn_up = DrawnUp(health=self._drawn_up.health, problem=f"no plan was made. {drawn_up.text}")
         self._drawn_up = drawn_up
         return drawn_up.health
 

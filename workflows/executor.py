@@ -7,9 +7,8 @@ the operator: retry, skip, abort.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -25,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
-    from procedure.verdicts import Answer, Verdict
+    from procedure.verdicts import Answer, Verdict, told_together
     from workflows.book import Resolution
     from workflows.draining import overdue
     from workflows.gates import Fresh, GateKeeper
@@ -102,27 +101,50 @@ class Executor:
     async def check_health(self, rounds: tuple[Step, ...], judge: Judge) -> tuple[Verdict, ...]:
         """Observe and judge. What is not well is looked at again a few times: it may be over in a moment.
 
-        Not what nobody could see: that was tried again already, and a password that is refused is not tried for long.
+        Nothing is, while something could not be seen: connections were tried again already, and a password that is
+        refused is not tried for long.
 
         Returns:
             the last verdicts; none, if the run is aborted.
         """
-        pauses = iter(LOOK_AGAIN)
+        pauses, passed = iter(LOOK_AGAIN), dict[str, Verdict]()
         while True:
             facts = await self._observe(rounds)
             if self._aborted:
                 return ()
             verdicts = await judge(facts)
-            against = {verdict.answer for verdict in verdicts if not verdict.allows}
-            pause = next(pauses, None) if against == {Answer.FAIL} else None
+            against = [verdict for verdict in verdicts if not verdict.allows]
+            only_fails = {verdict.answer for verdict in against} == {Answer.FAIL}
+            pause = next(pauses, None) if only_fails else None
             if pause is None or not workflow.patched(WHAT_PASSES_IS_LOOKED_AT_AGAIN):
+                still = {verdict.condition for verdict in against}
+                self._note_what_passed(verdict for verdict in passed.values() if verdict.condition not in still)
                 return verdicts
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(
-                    lambda: self._aborted,
-                    timeout=pause * self.situation.inventory.timings.poll,
-                    timeout_summary="Something is not well: look again, it may be over in a moment",
-                )
+            passed |= {verdict.condition: verdict for verdict in against}
+            if await self._is_aborted_within(pause * self.situation.inventory.timings.poll, rounds):
+                return ()
+
+    async def _is_aborted_within(self, pause: timedelta, rounds: tuple[Step, ...]) -> bool:
+        """Whether the run is aborted before the rounds are to be observed again."""
+        records = [self.ledger.records[step.id] for step in rounds]
+        for record in records:
+            record.state = StepState.PENDING
+        self.changed()
+        try:
+            await workflow.wait_condition(
+                lambda: self._aborted,
+                timeout=pause,
+                timeout_summary="Something is not well: look again, it may be over in a moment",
+            )
+        except TimeoutError:
+            return False
+        for record in records:
+            record.state = StepState.ENDED
+        return True
+
+    def _note_what_passed(self, verdicts: Iterable[Verdict]) -> None:
+        """Whoever decides at the first gate should know what was not well a moment before."""
+        self.notes += [f"Not so at first, and then it was: {text}" for text in told_together(verdicts)]
 
     async def _observe(self, rounds: tuple[Step, ...]) -> Facts:
         """Observe all rounds of the health check at the same time."""
@@ -322,7 +344,7 @@ class Executor:
             self.ledger.drains.stop(step.id)
 
     def _next_id(self, base: str) -> str:
-        """For the next activity of a step: its own id, then numbered."""
+        """For the next activity of a step, or the next plan: its own id, then numbered."""
         self._handed[base] += 1
         count = self._handed[base]
         return base if count == 1 else f"{base}.{count}"

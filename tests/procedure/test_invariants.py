@@ -309,3 +309,15 @@ def test_what_comes_by_itself_is_waited_for_a_moment(
     altered = change(facts)
     verdicts = (fresh("acd-dbm1")(situation, altered), nothing_is_lost(situation, "acd-dbm1", altered))
     assert [(v.answer, v.passing) for v in verdicts] == [(FAIL, passing)] * 2
+
+
+@pytest.mark.parametrize(
+    ("backup", "passing"),
+    [({"up": False}, True), ({"address": "10.77.0.61"}, False)],
+    ids=["a master that missed a check", "a replica in the place of a master"],
+)
+def test_only_a_missing_writer_may_be_back_in_a_moment(
+    backup: dict[str, object], passing: bool, situation: Situation, facts: Facts
+) -> None:
+    verdict = NO_WRITES(situation, "acd-dbm1", servers_with(in_maint(facts), "acd-lb1", "db/acd-dbm2", **backup))
+    assert (verdict.answer, verdict.passing) == (FAIL, passing)

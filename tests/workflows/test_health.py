@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -12,13 +13,14 @@ from procedure.facts import Facts
 from procedure.orders import DRAW_UP
 from procedure.reports import Outcome, RunOutcome
 from procedure.subjects import DrbdOn
+from procedure.verdicts import Answer
 from tests.procedure.altered import drbd_with, unseen
 from tests.workflows.driving import running, step_of, worker_for
 from tests.workflows.paper_world import PaperWorld, failure, transient
 from workflows import names
 from workflows.executor import LOOK_AGAIN
 from workflows.messages import HealthRequest
-from workflows.status import HealthReport
+from workflows.status import HealthReport, StepState
 
 
 def split_brain(facts: Facts) -> Facts:
@@ -52,7 +54,9 @@ async def test_what_is_over_in_a_moment_stops_no_run(looks: int, client: Client,
     async with running(client, world) as run:
         await run.at_gate("before_start")
         assert (world.attempts["0-observe-acd-store2"], world.attempts[DRAW_UP]) == (looks, looks)
-        assert all(verdict.allows for verdict in (await run.status()).health)
+        status = await run.status()
+        assert all(verdict.allows for verdict in status.health)
+        assert [("StandAlone" in note, "Not so at first" in note) for note in status.notes] == [(True, True)]
         await run.say("abort", {"by": "ada", "reason": "seen"})
         await run.result()
 
@@ -66,7 +70,55 @@ async def test_an_abort_does_not_wait_for_the_next_look(client: Client, world: P
         await run.say("abort", {"by": "ada", "reason": "wrong host"})
         report = await run.result()
     assert report.outcome_reason == "Aborted by ada: wrong host. Nothing was touched."
+    looked = step_of(report, "0-observe-acd-store2")
+    assert (looked.state, looked.outcome, looked.attempts) == (StepState.ENDED, Outcome.DONE, 1)
     assert world.attempts["0-observe-acd-store2"] == 1
+
+
+async def test_what_could_not_be_seen_is_not_looked_at_again_for_what_is_not_well(
+    client: Client, world: PaperWorld
+) -> None:
+    world.trouble("0-observe-acd-jb1", failure("rejected", "another inventory"))
+    world.seen = split_brain
+    async with running(client, world) as run:
+        report = await run.result()
+    assert {verdict.answer for verdict in report.health if not verdict.allows} == {Answer.FAIL, Answer.UNKNOWN}
+    assert world.attempts[DRAW_UP] == 1
+
+
+async def test_it_looks_again_only_when_a_pause_is_over(client: Client, world: PaperWorld) -> None:
+    held = world.hold(DRAW_UP)
+    world.seen = lambda facts: split_brain(facts) if world.attempts["0-observe-acd-store2"] < 2 else facts
+    async with running(client, world) as run:
+        await held.reached.wait()
+        await run.say("pause", {"by": "ada", "reason": "lunch"})
+        await run.until(lambda s: s.paused)
+        held.go.set()
+        await run.until(lambda s: any(not verdict.allows for verdict in s.health))
+        await asyncio.sleep(1.5)  # it looks again after a second
+        assert world.attempts["0-observe-acd-store2"] == 1
+        await run.say("resume", {"by": "ada"})
+        await run.at_gate("before_start")
+        await run.say("abort", {"by": "ada", "reason": "seen"})
+        await run.result()
+
+
+@pytest.mark.parametrize("ill", [True, False])
+@pytest.mark.parametrize("how", ["abort", "cancel"])
+async def test_an_abort_while_the_plan_is_drawn_up(how: str, ill: bool, client: Client, world: PaperWorld) -> None:
+    held = world.hold(DRAW_UP)
+    world.seen = split_brain if ill else world.seen
+    async with running(client, world) as run:
+        await held.reached.wait()
+        if how == "abort":
+            await run.say("abort", {"by": "ada", "reason": "wrong host"})
+        else:
+            await run.handle.cancel()
+        held.go.set()
+        report = await run.result()
+    assert report.outcome is RunOutcome.ABORTED
+    assert report.outcome_reason.endswith("Nothing was touched.")
+    assert world.orders == []
 
 
 async def test_a_health_check_alone_looks_again_too(client: Client, world: PaperWorld) -> None:
