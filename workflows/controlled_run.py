@@ -480,10 +480,10 @@ def _figures(plan: Plan) -> dict[str, object]:
 
 
 def _why_not_started(drawn_up: DrawnUp) -> str:
+    if drawn_up.problem:
+        return f"Not started: {drawn_up.problem.rstrip('.')}. Nothing was touched."
     bad = sum(not verdict.allows for verdict in drawn_up.health)
-    if bad:
-        return f"Not started, since the health check found {_things(bad)} not well. Nothing was touched."
-    return f"Not started: {drawn_up.problem.rstrip('.')}. Nothing was touched."
+    return f"Not started, since the health check found {_things(bad)} not well. Nothing was touched."
 
 
 def _things(count: int) -> str:
