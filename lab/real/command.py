@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     up.add_argument("--replication", choices=("gtid", "positions"), default="gtid", help="how replicas count")
     up.add_argument("--monitoring", choices=("alertmanager", "nagios"), default="alertmanager", help="who tells people")
+    up.add_argument("--probe", type=float, default=0.5, help="seconds between two measurements of the outage")
     up.add_argument("--no-callers", action="store_true", help="nobody asks for pages")
     up.add_argument("--foreground", action="store_true", help="stay, and end it with Ctrl-C or SIGTERM")
     command("down", "end it, and take away what is left, also of one that was killed", _down)

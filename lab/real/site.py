@@ -45,7 +45,6 @@ _TIMINGS = {
     "catch_up": 120,
     "replication": 60,
     "healthy": 60,
-    "probe": 0.5,
 }
 _EXPECTED = {"expected_stop": 2, "expected_start": 4}
 
@@ -58,11 +57,13 @@ class Options:
         haproxy: a plain service on both load balancers, or a clone under Pacemaker.
         replication: by global transaction ids, or by file and position.
         monitoring: who tells people that something is down.
+        probe: seconds between two measurements of the outage, which is told late by up to so much at either end.
     """
 
     haproxy: Literal["service", "clone"] = "service"
     replication: Literal["gtid", "positions"] = "gtid"
     monitoring: Literal["alertmanager", "nagios"] = "alertmanager"
+    probe: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def derive(directory: Path, options: Options) -> RealSite:
     data = _derived(load(REFERENCE), directory, secret)
     if options.monitoring == "nagios":
         data["monitoring"] = _NAGIOS
+    data["timings"]["probe"] = timedelta(seconds=options.probe)
     inventory = Inventory.model_validate(data)
     site = Site(directory, inventory, key, environment, passwords)
     told = inventory.model_dump(mode="json", exclude_none=True, exclude_unset=True)

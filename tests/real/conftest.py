@@ -21,7 +21,10 @@ from tests.real.real_run import RealRun
 
 Run = Callable[..., AbstractAsyncContextManager[RealRun]]
 Faulty = Callable[..., AbstractAsyncContextManager[FaultyRun]]
-ELSEWHERE = Options(haproxy="clone", replication="positions", monitoring="nagios")
+_PROBE = 0.25
+"""Seconds between two measurements of the outage: its figure is to agree with that of the callers within a second."""
+HERE = Options(probe=_PROBE)
+ELSEWHERE = Options(haproxy="clone", replication="positions", monitoring="nagios", probe=_PROBE)
 """A site at which everything that may be otherwise is otherwise."""
 
 
@@ -41,8 +44,7 @@ def possible() -> None:
 @pytest.fixture(scope="session")
 async def hosts(possible: None, request: pytest.FixtureRequest) -> AsyncIterator[RealLab]:
     """The cluster of real hosts, in its normal state at first; `Options` as parameter: one of another site."""
-    options: Options | None = getattr(request, "param", None)
-    async with RealLab.start(options=options) as lab:
+    async with RealLab.start(options=getattr(request, "param", HERE)) as lab:
         sys.stdout.write(f"real lab: {lab.times}\n")
         yield lab
 

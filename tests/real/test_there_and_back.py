@@ -67,5 +67,9 @@ async def _measured(one: RealRun, whole: Coroutine[Any, Any, RunReport]) -> RunR
     since = asyncio.get_running_loop().time() - ago
     seen = [each for each in callers.tally.outages if each.first_failure >= since]
     told = outage.duration.total_seconds()
-    assert told == pytest.approx(sum(each.seconds or 0.0 for each in seen), abs=_AGREE_SECONDS), (outage, seen)
+    assert seen
+    # Web servers stop one after the other: in between callers may have been served for a moment.
+    out = sum(each.seconds or 0.0 for each in seen)
+    whole_time = (seen[-1].first_success or 0.0) - seen[0].first_failure
+    assert out - _AGREE_SECONDS <= told <= whole_time + _AGREE_SECONDS, f"{outage}\nbut callers: {seen}"
     return report
