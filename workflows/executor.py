@@ -7,8 +7,7 @@ the operator: retry, skip, abort.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,33 +17,26 @@ with workflow.unsafe.imports_passed_through():
     from inventory.approval import GateName
     from procedure.commands.base import Command
     from procedure.drawing_up import DrawnUp, Intent, first_gate
-    from procedure.facts import Facts, Observation
+    from procedure.facts import Facts
     from procedure.material import Statement
-    from procedure.orders import Observed
-    from procedure.plan import ChildRun, Gate, Observe, OperatorTask, Plan, Step, Upkeep
+    from procedure.plan import ChildRun, Gate, OperatorTask, Plan, Step, Upkeep
     from procedure.reports import Outage, Outcome, StepProblem, StepReport
     from procedure.situation import Situation
-    from procedure.verdicts import Answer, Verdict, told_together
+    from procedure.verdicts import Verdict
     from workflows.book import Resolution
     from workflows.draining import overdue
     from workflows.gates import Fresh, GateKeeper
+    from workflows.health_rounds import HealthRounds, Judge
     from workflows.ledger import Ledger
     from workflows.messages import Confirm, Extend, Retry, Skip
     from workflows.outage_watch import OutageWatch
-    from workflows.retrying import FIRST_RETRY, LONGEST_RETRY
     from workflows.status import StepState
     from workflows.window import Window, question
     from workflows.workers import Workers
 
 BeginRun = Callable[[ChildRun], Awaitable[StepReport | StepProblem]]
-Judge = Callable[[Facts], Awaitable[tuple[Verdict, ...]]]
-"""What the facts of a health check mean."""
 A_BLIND_WAIT_IS_TOLD = "a-blind-wait-is-told"
 """Patch: runs recorded before it waited until the deadline, also where nobody answered, and gave more time to that."""
-WHAT_PASSES_IS_LOOKED_AT_AGAIN = "what-passes-is-looked-at-again"
-"""Patch: the health check of runs recorded before it looked once."""
-LOOK_AGAIN = (1, 2, 4)
-"""Polls until what is not well is looked at again: a server that missed two checks is UP again after two."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +63,6 @@ class Executor:
     begin_run: BeginRun | None = None
     """Begins a run of its own and waits for it; None: the plan has none."""
     _plan: Plan | None = None
-    _handed: Counter[str] = field(default_factory=Counter)
-    """Activities of each step, and of each plan, so far."""
     _held: list[str] = field(default_factory=list)
     """Steps that don't begin yet, since an upkeep that they end is at work."""
     _steps_are_over: bool = False
@@ -99,86 +89,15 @@ class Executor:
     # Health check
 
     async def check_health(self, rounds: tuple[Step, ...], judge: Judge) -> tuple[Verdict, ...]:
-        """Observe and judge. What is not well is looked at again a few times: it may be over in a moment.
-
-        Nothing is, while something could not be seen: connections were tried again already, and a password that is
-        refused is not tried for long.
-
-        Returns:
-            the last verdicts; none, if the run is aborted.
-        """
-        pauses, passed = iter(LOOK_AGAIN), dict[str, Verdict]()
-        while True:
-            facts = await self._observe(rounds)
-            if self._aborted:
-                return ()
-            verdicts = await judge(facts)
-            against = [verdict for verdict in verdicts if not verdict.allows]
-            only_fails = {verdict.answer for verdict in against} == {Answer.FAIL}
-            pause = next(pauses, None) if only_fails else None
-            if pause is None or not workflow.patched(WHAT_PASSES_IS_LOOKED_AT_AGAIN):
-                still = {verdict.condition for verdict in against}
-                self._note_what_passed(verdict for verdict in passed.values() if verdict.condition not in still)
-                return verdicts
-            passed |= {verdict.condition: verdict for verdict in against}
-            if await self._is_aborted_within(pause * self.situation.inventory.timings.poll, rounds):
-                return ()
-
-    async def _is_aborted_within(self, pause: timedelta, rounds: tuple[Step, ...]) -> bool:
-        """Whether the run is aborted before the rounds are to be observed again."""
-        records = [self.ledger.records[step.id] for step in rounds]
-        for record in records:
-            record.state = StepState.PENDING
-        self.changed()
-        try:
-            await workflow.wait_condition(
-                lambda: self._aborted,
-                timeout=pause,
-                timeout_summary="Something is not well: look again, it may be over in a moment",
-            )
-        except TimeoutError:
-            return False
-        for record in records:
-            record.state = StepState.ENDED
-        return True
-
-    def _note_what_passed(self, verdicts: Iterable[Verdict]) -> None:
-        """Whoever decides at the first gate should know what was not well a moment before."""
-        self.notes += [f"Not so at first, and then it was: {text}" for text in told_together(verdicts)]
-
-    async def _observe(self, rounds: tuple[Step, ...]) -> Facts:
-        """Observe all rounds of the health check at the same time."""
-        self.ledger.plan(rounds)
-        interrupting = asyncio.create_task(self._interrupt_when_aborted())
-        try:
-            seen = await asyncio.gather(*(self._observe_round(step) for step in rounds))
-        finally:
-            interrupting.cancel()
-        return Facts(observations=tuple(observation for round_ in seen for observation in round_))
-
-    async def _observe_round(self, step: Step) -> tuple[Observation, ...]:
-        action = step.action
-        assert isinstance(action, Observe)  # noqa: S101 - narrows the type; rounds hold nothing else
-        seen = Observed()
-        for attempt in range(self._workers.attempts):
-            await self._resumed()
-            self.ledger.begin(step.id, workflow.now())
-            self.changed()
-            seen = await self._workers.observe(step.id, step.title, action.subjects, self._next_id(step.id))
-            lost = any(observation.trouble == "transient" for observation in seen.observations)
-            if not lost or self._aborted or attempt + 1 == self._workers.attempts:
-                break
-            await workflow.sleep(min(FIRST_RETRY * 2**attempt, LONGEST_RETRY))
-        known = seen.complete and all(observation.fact is not None for observation in seen.observations)
-        self.ledger.end(step.id, Outcome.DONE if known else Outcome.UNKNOWN, workflow.now())
-        self.changed()
-        return seen.observations
+        """Observe and judge; see `HealthRounds`."""
+        health = HealthRounds(self.ledger, self._workers, self.notes, changed=self.changed, resumed=self._resumed)
+        return await health.check(rounds, judge)
 
     # The plan
 
     async def draw_up(self, intent: Intent, facts: Facts) -> DrawnUp | StepProblem:
         """Have the facts judged and the plan made."""
-        return await self._workers.draw_up(intent, facts, self._next_id(f"draw-up-the-{intent.direction}"))
+        return await self._workers.draw_up(intent, facts, self._workers.next_id(f"draw-up-the-{intent.direction}"))
 
     async def run(self, plan: Plan, *, digest: str = "", seen: tuple[Statement, ...] = ()) -> None:
         """Run a plan to its end, or to the end of an abort.
@@ -195,7 +114,7 @@ class Executor:
         self._gates.begin(digest or plan.digest, fresh)
         self.ledger.plan(plan.steps)
         upkeep = [asyncio.create_task(self._keep_up(each)) for each in plan.upkeep]
-        interrupting = asyncio.create_task(self._interrupt_when_aborted())
+        interrupting = asyncio.create_task(self._workers.interrupt_when_aborted(self.changed))
         try:
             await asyncio.gather(*(self._follow(step, plan) for step in plan.steps))
         finally:
@@ -270,7 +189,7 @@ class Executor:
             result = await (
                 self._wait_in_slices(attempt, step)
                 if attempt.command.in_slices
-                else self._workers.order(attempt.command, step, self._next_id(step.id))
+                else self._workers.order(attempt.command, step, self._workers.next_id(step.id))
             )
             if isinstance(result, StepReport):
                 self.ledger.end(step.id, result.outcome, workflow.now(), result)
@@ -331,7 +250,7 @@ class Executor:
         try:
             while True:
                 patience = drain.next_slice(workflow.now())
-                result = await self._workers.order(command, step, self._next_id(step.id), patience=patience)
+                result = await self._workers.order(command, step, self._workers.next_id(step.id), patience=patience)
                 if not isinstance(result, StepReport) or result.outcome is not Outcome.NOT_YET:
                     return result
                 drain.take(result)
@@ -342,12 +261,6 @@ class Executor:
                     return overdue(result, command)
         finally:
             self.ledger.drains.stop(step.id)
-
-    def _next_id(self, base: str) -> str:
-        """For the next activity of a step, or the next plan: its own id, then numbered."""
-        self._handed[base] += 1
-        count = self._handed[base]
-        return base if count == 1 else f"{base}.{count}"
 
     async def _ask_about(
         self, step: Step, problem: StepProblem, *, can_force: bool = False, can_extend: bool = False
@@ -451,11 +364,6 @@ class Executor:
         return True
 
     # In the background
-
-    async def _interrupt_when_aborted(self) -> None:
-        await workflow.wait_condition(lambda: self._aborted)
-        self.changed()
-        await self._workers.interrupt()
 
     async def _keep_up(self, upkeep: Upkeep) -> None:
         over = self.ledger.is_over

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -67,6 +68,13 @@ class Workers:
         self._gives_up = gives_up
         # What only looks or waits. In the order it was begun, so that a replay interrupts in the same order.
         self._interruptible: dict[workflow.ActivityHandle[Any], None] = {}
+        self._handed: Counter[str] = Counter()
+
+    def next_id(self, base: str) -> str:
+        """For the next activity of a step, or the next plan: its own id, then numbered."""
+        self._handed[base] += 1
+        count = self._handed[base]
+        return base if count == 1 else f"{base}.{count}"
 
     async def observe(self, step_id: str, title: str, subjects: tuple[Subject, ...], name: str) -> Observed:
         """Have subjects observed, in an activity of that id; nothing, if the run is aborted.
@@ -239,7 +247,13 @@ class Workers:
             patience=patience,
         )
 
-    async def interrupt(self) -> None:
+    async def interrupt_when_aborted(self, changed: Callable[[], None]) -> None:
+        """End what only looks or waits as soon as the run is aborted; `changed` is called before."""
+        await workflow.wait_condition(self._aborted)
+        changed()
+        await self._interrupt()
+
+    async def _interrupt(self) -> None:
         """Waiting and checking changes nothing, so it ends at once; what changes something ends by itself."""
         # What was handed out in this very moment must have begun: else it ends without a word, and the run with it.
         await asyncio.sleep(0)
@@ -250,6 +264,11 @@ class Workers:
     def cluster(self) -> str:
         """Whose workers they are."""
         return self._situation.inventory.cluster
+
+    @property
+    def poll(self) -> timedelta:
+        """Between two looks at a state that is waited for."""
+        return self._situation.inventory.timings.poll
 
     @property
     def attempts(self) -> int:

@@ -18,7 +18,7 @@ from tests.procedure.altered import drbd_with, unseen
 from tests.workflows.driving import running, step_of, worker_for
 from tests.workflows.paper_world import PaperWorld, failure, transient
 from workflows import names
-from workflows.executor import LOOK_AGAIN
+from workflows.health_rounds import LOOK_AGAIN
 from workflows.messages import HealthRequest
 from workflows.status import HealthReport, StepState
 
